@@ -1,0 +1,56 @@
+#include "dispatch.hpp"
+
+#include <pybind11/stl.h>
+
+#include "bindings.hpp"
+
+namespace tensometer {
+namespace {
+
+struct ForcedIsa {
+  std::string name, before;
+};
+
+}  // namespace
+
+void register_dispatch(py::module_& m) {
+  m.def(
+      "isas",
+      [] {
+        std::vector<std::string> names;
+        for (const InstructionSet* set : instruction_sets()) names.emplace_back(set->name);
+        return names;
+      },
+      R"(Names of the instruction sets that this machine runs, narrowest first; the last is the default.
+
+All of them give the same bits. TENSOMETER_ISA or `with tensometer.isa(name):` forces one.)");
+  m.def(
+      "dtypes",
+      [] {
+        std::vector<std::string> names;
+        for (const DTypeRow& row : dtype_rows) names.emplace_back(row.name);
+        return names;
+      },
+      "Names of the element types that can be summarized.");
+  py::class_<ForcedIsa>(m, "isa", R"(Force one instruction set, for the whole process, while the block runs.
+
+Raises ValueError if the name is not in isas(); nested blocks restore the one outside.)")
+      .def(py::init([](const std::string& name) {
+             const std::string before = select_instruction_set(name);  // an unknown name fails here, before the block
+             select_instruction_set(before);
+             if (name.empty()) throw py::value_error("isa: the name is empty");
+             return ForcedIsa{name, {}};
+           }),
+           py::arg("name"))
+      .def("__enter__",
+           [](py::object self) {
+             auto& forced = self.cast<ForcedIsa&>();
+             forced.before = select_instruction_set(forced.name);
+             return self;
+           })
+      .def("__exit__", [](ForcedIsa& forced, const py::object&, const py::object&, const py::object&) {
+        select_instruction_set(forced.before);
+      }, py::arg("exc_type"), py::arg("exc"), py::arg("traceback"));
+}
+
+}  // namespace tensometer

@@ -1,0 +1,14 @@
+#include "bindings.hpp"
+
+PYBIND11_MODULE(_core, m) {
+  using namespace tensometer;
+  m.doc() = "The compiled core of tensometer.";
+  m.attr("__version__") = TENSOMETER_VERSION;
+  register_dispatch(m);
+  register_histogram(m);
+  register_summary(m);
+  register_table(m);
+  register_compare(m);
+  register_stream(m);
+  register_reduce(m);
+}

@@ -1,0 +1,38 @@
+#include "bindings.hpp"
+
+namespace tensometer {
+namespace {
+
+long whole_number(py::handle value, const char* argument, long low, long high) {
+  if (!PyLong_Check(value.ptr()) || PyBool_Check(value.ptr())) {
+    throw py::type_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not a whole number");
+  }
+  int overflow = 0;
+  const long number = PyLong_AsLongAndOverflow(value.ptr(), &overflow);
+  if (overflow != 0 || number < low || number > high) {
+    throw py::value_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not between " +
+                          std::to_string(low) + " and " + std::to_string(high));
+  }
+  return number;
+}
+
+HistogramMode histogram_mode(py::handle value) {
+  if (PyBool_Check(value.ptr())) return value.ptr() == Py_True ? HistogramMode::full : HistogramMode::none;
+  if (PyUnicode_Check(value.ptr()) && PyUnicode_CompareWithASCIIString(value.ptr(), "sampled") == 0) {
+    return HistogramMode::sampled;
+  }
+  throw py::value_error("histogram: " + std::string(py::repr(value)) + " is not True, False or 'sampled'");
+}
+
+}  // namespace
+
+Options options_of(py::handle histogram, py::handle resolution, bool fingerprint, py::handle threads) {
+  Options options;
+  options.histogram = histogram_mode(histogram);
+  options.resolution = static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution));
+  options.fingerprint = fingerprint;
+  options.threads = threads.is_none() ? 0 : static_cast<unsigned>(whole_number(threads, "threads", 1, 1024));
+  return options;
+}
+
+}  // namespace tensometer

@@ -1,0 +1,97 @@
+#include "reduce.hpp"
+
+#include <pybind11/stl.h>
+
+#include "bindings.hpp"
+
+namespace tensometer {
+namespace {
+
+constexpr const char* options_doc = R"(
+
+histogram: True for the logarithmic histogram, "sampled" to count only part of a large tensor. resolution: 0 to 7, the
+histogram has 2**resolution bins an octave. fingerprint: also hash bits and shape. threads: 1 to 1024; by default
+TENSOMETER_NUM_THREADS or the CPUs that this process may use. Raises TypeError for what is no tensor or has an
+unsupported dtype, ValueError for a tensor that is not in CPU memory or an option out of range.)";
+
+TensorSummary summarize_one(py::handle x, py::handle histogram, py::handle resolution, bool fingerprint,
+                            py::handle threads) {
+  const Options options = options_of(histogram, resolution, fingerprint, threads);
+  const Input input = input_of(x, "x");
+  const py::gil_scoped_release unlocked;
+  return std::move(summarize({&input.tensor, 1}, options)[0]);
+}
+
+SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle resolution, bool fingerprint,
+                           py::handle threads) {
+  const Options options = options_of(histogram, resolution, fingerprint, threads);
+  SummaryTable table;
+  std::vector<SparseView> views;
+  std::vector<py::object> owners;
+  const auto add = [&](py::handle x) {
+    const std::string argument = "tensors[" + std::to_string(views.size()) + "]";
+    Input input = input_of(x, argument.c_str());
+    views.push_back(std::move(input.tensor));
+    owners.push_back(std::move(input.owner));
+  };
+  if (py::hasattr(tensors, "items") && py::hasattr(tensors, "keys")) {
+    table.names.emplace();
+    for (py::handle item : tensors.attr("items")()) {
+      const auto pair = py::reinterpret_borrow<py::tuple>(item);
+      if (!py::isinstance<py::str>(pair[0])) throw py::type_error("tensors: the names of a mapping must be strings");
+      table.names->push_back(pair[0].cast<std::string>());
+      add(pair[1]);
+    }
+  } else {
+    if (!py::isinstance<py::iterable>(tensors) || py::isinstance<py::str>(tensors)) {
+      throw py::type_error("tensors: " + std::string(py::str(py::type::handle_of(tensors).attr("__name__"))) +
+                           " is neither an iterable nor a mapping of tensors");
+    }
+    for (py::handle x : py::iter(tensors)) add(x);
+  }
+  const py::gil_scoped_release unlocked;
+  table.rows = summarize(views, options);
+  return table;
+}
+
+SummaryTable summarize_dim(py::handle x, py::ssize_t dim, py::handle histogram, py::handle resolution, bool fingerprint,
+                           py::handle threads) {
+  const Options options = options_of(histogram, resolution, fingerprint, threads);
+  const Input input = input_of(x, "x");
+  const TensorView& view = input.tensor.values;
+  if (input.tensor.shape != view.shape) throw py::type_error("x: is sparse; summarize_units takes dense tensors");
+  const auto rank = static_cast<py::ssize_t>(view.shape.size());
+  if (dim < -rank || dim >= rank) {
+    throw py::value_error("dim: " + std::to_string(dim) + " is out of range for a tensor of " + std::to_string(rank) +
+                          " dimensions");
+  }
+  SummaryTable table;
+  const py::gil_scoped_release unlocked;
+  table.rows = summarize_units(view, static_cast<std::size_t>(dim < 0 ? dim + rank : dim), options);
+  return table;
+}
+
+}  // namespace
+
+void register_reduce(py::module_& m) {
+  static const std::string one = std::string(R"(Reduce a tensor to its Summary in one pass.
+
+x: a NumPy array, torch CPU tensor (dense or sparse), or anything with DLPack, an array interface or a buffer; any shape,
+strides, alignment and byte order; read in place, a copy is made of at most one block at a time.)") + options_doc;
+  static const std::string many = std::string(R"(Summarize many tensors in one pass over the thread pool.
+
+tensors: an iterable of tensors or a mapping from names to tensors. Returns a SummaryTable with a row for each.)") + options_doc;
+  static const std::string units = std::string(R"(Summarize x at every index along one dimension: neurons, channels, experts.
+
+Returns a SummaryTable with x.shape[dim] rows; row i is the summary of x with index i at dim. dim may be negative;
+ValueError if x has no such dimension.)") + options_doc;
+  const auto define = [&m](const char* name, auto function, const std::string& doc, auto... arguments) {
+    m.def(name, function, arguments..., py::kw_only(), py::arg("histogram") = false, py::arg("resolution") = 6,
+          py::arg("fingerprint") = false, py::arg("threads") = py::none(), doc.c_str());
+  };
+  define("summarize", &summarize_one, one, py::arg("x"));
+  define("summarize_many", &summarize_all, many, py::arg("tensors"));
+  define("summarize_units", &summarize_dim, units, py::arg("x"), py::arg("dim") = 0);
+}
+
+}  // namespace tensometer

@@ -1,0 +1,123 @@
+#include "stream.hpp"
+
+#include <pybind11/stl.h>
+
+#include <mutex>
+
+#include "bindings.hpp"
+
+namespace tensometer {
+namespace {
+
+// A stream that takes its dtype from the first tensor if none was given. Locked: another thread may call while one
+// works without the GIL.
+class Accumulator {
+ public:
+  Accumulator(const py::object& dtype, const Options& options) : options_(options) {
+    if (!dtype.is_none()) stream_.emplace(dtype_of(dtype, "dtype"), options);
+  }
+  explicit Accumulator(Stream stream) : options_(stream.options()), stream_(std::move(stream)) {}
+  explicit Accumulator(const Options& options) : options_(options) {}
+
+  std::optional<std::string> dtype() const {
+    const std::lock_guard lock(mutex_);
+    return stream_ ? std::optional(name_of(stream_->dtype())) : std::nullopt;
+  }
+  std::uint64_t count() const {
+    const std::lock_guard lock(mutex_);
+    return stream_ ? stream_->count() : 0;
+  }
+  void update(py::handle x) {
+    Input input = input_of(x, "x");
+    const py::gil_scoped_release unlocked;
+    const std::lock_guard lock(mutex_);
+    if (!stream_) stream_.emplace(input.tensor.values.dtype, options_);
+    accept_raw(input.tensor.values);
+    stream_->update(input.tensor);
+  }
+  void merge(const Accumulator& other) {
+    const py::gil_scoped_release unlocked;
+    std::optional<Stream> theirs;
+    {
+      const std::lock_guard lock(other.mutex_);
+      if (other.stream_) theirs.emplace(*other.stream_);
+    }
+    if (!theirs) return;
+    const std::lock_guard lock(mutex_);
+    if (!stream_) stream_.emplace(theirs->dtype(), options_);
+    stream_->merge(*theirs);
+  }
+  TensorSummary summary() const {
+    const py::gil_scoped_release unlocked;
+    const std::lock_guard lock(mutex_);
+    if (!stream_) throw std::invalid_argument("dtype: unknown until the first update; give it to Accumulator(dtype)");
+    return stream_->summary();
+  }
+  py::bytes save() const {
+    const std::lock_guard lock(mutex_);
+    if (stream_) return "s" + stream_->save();
+    return "o" + Stream(DType::k_float32, options_).save();
+  }
+  static std::unique_ptr<Accumulator> restore(const std::string& state) {
+    if (state.empty()) throw std::invalid_argument("state: is empty");
+    Stream stream = Stream::restore(state.substr(1));
+    if (state[0] == 'o') return std::make_unique<Accumulator>(stream.options());
+    return std::make_unique<Accumulator>(std::move(stream));
+  }
+
+ private:
+  // NumPy has no bfloat16 and float8: their bits arrive as unsigned integers of the same size.
+  void accept_raw(TensorView& view) const {
+    const DType wanted = stream_->dtype(), found = view.dtype;
+    const bool lacking = wanted == DType::k_bfloat16 || name_of(wanted).starts_with("float8");
+    const bool raw = found == DType::k_uint16 || found == DType::k_uint8;
+    if (lacking && raw && row(wanted).item_size == row(found).item_size) view.dtype = wanted;
+  }
+
+  Options options_;
+  std::optional<Stream> stream_;
+  mutable std::mutex mutex_;
+};
+
+}  // namespace
+
+void register_stream(py::module_& m) {
+  py::class_<Accumulator>(m, "Accumulator", R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
+
+Pieces cut anywhere give the bits of the whole. dtype: a name or dtype object; by default that of the first piece. With
+dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. Raises what summarize raises.)")
+      .def(py::init([](const py::object& dtype, py::handle histogram, py::handle resolution, bool fingerprint,
+                       py::handle threads) {
+             return std::make_unique<Accumulator>(dtype, options_of(histogram, resolution, fingerprint, threads));
+           }),
+           py::arg("dtype") = py::none(), py::kw_only(), py::arg("histogram") = false, py::arg("resolution") = 6,
+           py::arg("fingerprint") = false, py::arg("threads") = py::none())
+      .def_property_readonly("dtype", &Accumulator::dtype, "Name of the dtype, None before the first piece.")
+      .def_property_readonly("count", &Accumulator::count, "Elements seen so far.")
+      .def("update",
+           [](py::object self, py::handle x) {
+             self.cast<Accumulator&>().update(x);
+             return self;
+           },
+           py::arg("x"), "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's.")
+      .def("merge",
+           [](py::object self, const Accumulator& other) {
+             self.cast<Accumulator&>().merge(other);
+             return self;
+           },
+           py::arg("other"), R"(Add what another accumulator saw; returns self.
+
+Counts, extremes and histogram are exact, moments within float64 rounding of a single pass. ValueError if dtypes or
+histogram options differ.)")
+      .def("summary", &Accumulator::summary, R"(The summary of everything so far; shape is (count,).
+
+ValueError if nothing arrived and no dtype was given.)")
+      .def("__repr__",
+           [](const Accumulator& a) {
+             return "Accumulator(dtype=" + a.dtype().value_or("None") + ", count=" + std::to_string(a.count()) + ")";
+           })
+      .def(py::pickle([](const Accumulator& a) { return a.save(); },
+                      [](const py::bytes& state) { return Accumulator::restore(state); }));
+}
+
+}  // namespace tensometer

@@ -1,0 +1,124 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
+#include "bindings.hpp"
+#include "statistics.hpp"
+
+namespace tensometer {
+namespace {
+
+template <class T, class Get>
+py::array_t<T> column_of(const SummaryTable& table, Get get) {
+  py::array_t<T> column(static_cast<py::ssize_t>(table.rows.size()));
+  T* out = column.mutable_data();
+  for (const TensorSummary& row : table.rows) *out++ = static_cast<T>(get(row));
+  return column;
+}
+
+// Exact if every row is an integer tensor and one type holds them all; float64 otherwise.
+py::array extremes(const SummaryTable& table, bool smallest) {
+  const auto all = [&](auto test) { return !table.rows.empty() && std::all_of(table.rows.begin(), table.rows.end(), test); };
+  const auto exact = [smallest](const TensorSummary& s) {
+    const IntegerExtremes both = integer_extremes(s);
+    return smallest ? both.min : both.max;
+  };
+  if (all([](const TensorSummary& s) { return has_integer_extremes(s) && s.dtype == DType::k_uint64; })) {
+    return column_of<std::uint64_t>(table, exact);
+  }
+  if (all([](const TensorSummary& s) { return has_integer_extremes(s) && s.dtype != DType::k_uint64; })) {
+    return column_of<std::int64_t>(table, exact);
+  }
+  return column_of<double>(table, [smallest](const TensorSummary& s) {
+    return smallest ? s.summary.smallest() : s.summary.largest();
+  });
+}
+
+py::array fingerprints(const SummaryTable& table) {
+  for (const TensorSummary& row : table.rows) {
+    if (!row.fingerprint) throw py::value_error("statistic: fingerprint was not asked for; pass fingerprint=True");
+  }
+  return column_of<std::uint64_t>(table, [](const TensorSummary& s) { return *s.fingerprint; });
+}
+
+py::array column(const SummaryTable& table, const std::string& name) {
+#define TENSOMETER_COLUMN_whole(type, expression) \
+  return column_of<type>(table, [](const TensorSummary& v) { const Summary& s = v.summary; return expression; });
+#define TENSOMETER_KIND_whole(expression) TENSOMETER_COLUMN_whole(std::uint64_t, expression)
+#define TENSOMETER_KIND_real(expression) TENSOMETER_COLUMN_whole(double, expression)
+#define TENSOMETER_KIND_extreme(expression) return extremes(table, name == "min");
+#define TENSOMETER_ROW(statistic, kind, expression, doc) \
+  if (name == #statistic) {                              \
+    TENSOMETER_KIND_##kind(expression)                   \
+  }
+  TENSOMETER_STATISTICS(TENSOMETER_ROW)
+#undef TENSOMETER_ROW
+  if (name == "fingerprint") return fingerprints(table);
+  throw py::value_error("statistic: '" + name + "' is unknown; see SummaryTable.columns");
+}
+
+std::vector<std::string> columns(const SummaryTable& table) {
+  std::vector<std::string> names = {
+#define TENSOMETER_ROW(name, kind, expression, doc) #name,
+      TENSOMETER_STATISTICS(TENSOMETER_ROW)
+#undef TENSOMETER_ROW
+  };
+  const bool hashed = !table.rows.empty() && table.rows.front().fingerprint.has_value();
+  if (hashed) names.emplace_back("fingerprint");
+  return names;
+}
+
+const TensorSummary& row_at(const SummaryTable& table, py::ssize_t index) {
+  const auto size = static_cast<py::ssize_t>(table.rows.size());
+  if (index < -size || index >= size) {
+    throw py::index_error("row " + std::to_string(index) + " of a table of " + std::to_string(size));
+  }
+  return table.rows[static_cast<std::size_t>(index < 0 ? index + size : index)];
+}
+
+const TensorSummary& row_named(const SummaryTable& table, const std::string& name) {
+  if (table.names) {
+    const auto at = std::find(table.names->begin(), table.names->end(), name);
+    if (at != table.names->end()) return table.rows[static_cast<std::size_t>(at - table.names->begin())];
+  }
+  throw py::key_error(table.names ? "no row is named '" + name + "'" : "the rows of this table have no names");
+}
+
+TensorSummary total(const SummaryTable& table) {
+  if (table.rows.empty()) throw py::value_error("total: the table is empty, so there is no dtype to report");
+  TensorSummary sum = table.rows.front();
+  for (std::size_t i = 1; i < table.rows.size(); ++i) sum = merge(sum, table.rows[i]);
+  return sum;
+}
+
+}  // namespace
+
+void register_table(py::module_& m) {
+  py::class_<SummaryTable>(m, "SummaryTable", R"(The summaries of many tensors, or of the units of one.
+
+table[i] and table[name] are Summary objects; column(statistic) is a NumPy array over the rows.)")
+      .def("__len__", [](const SummaryTable& t) { return t.rows.size(); })
+      .def("__getitem__", &row_at, py::arg("key"))
+      .def("__getitem__", &row_named, py::arg("key"))
+      .def("__iter__",
+           [](const SummaryTable& t) { return py::make_iterator<py::return_value_policy::copy>(t.rows.begin(), t.rows.end()); },
+           py::keep_alive<0, 1>())
+      .def_readonly("names", &SummaryTable::names, "Names of the rows if a mapping was given, else None.")
+      .def_property_readonly("columns", &columns, "Names of the statistics that column() knows.")
+      .def("column", &column, py::arg("statistic"), R"(One statistic of every row: an array of shape (rows,).
+
+uint64 for counts and fingerprint, float64 for the others; min and max are int64 or uint64 if every row is an integer
+tensor that it holds. ValueError for an unknown name.)")
+      .def("to_dict",
+           [](const SummaryTable& t) {
+             py::dict result;
+             for (const std::string& name : columns(t)) result[py::str(name)] = column(t, name);
+             return result;
+           },
+           "Every column by name.")
+      .def("total", &total, "All rows merged into one Summary. ValueError if the table is empty or the dtypes differ.")
+      .def("__repr__", [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; });
+}
+
+}  // namespace tensometer

@@ -1,0 +1,205 @@
+// Objects of other libraries -> memory. NumPy arrays and tensors with the DLPack exchange interface (torch 2.9 and later)
+// are read here without any Python code; everything else goes through tensometer.tensors.adapt first.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <unordered_map>
+
+#include <vector>
+
+#include "bindings.hpp"
+#include "dlpack.hpp"
+
+namespace tensometer {
+namespace {
+
+std::optional<DType> dtype_named(std::string_view name) {
+  for (std::size_t i = 0; i < dtype_count; ++i) {
+    if (dtype_rows[i].name == name) return static_cast<DType>(i);
+  }
+  return std::nullopt;
+}
+
+[[noreturn]] void unsupported(const std::string& found, const char* argument) {
+  std::string known;
+  for (const DTypeRow& row : dtype_rows) known += (known.empty() ? "" : ", ") + std::string(row.name);
+  throw py::type_error(std::string(argument) + ": dtype " + found + " cannot be summarized; dtypes are " + known);
+}
+
+std::optional<DType> sized(char kind, std::int64_t size) {
+  using D = DType;
+  switch (kind) {
+    case 'b': return D::k_bool;
+    case 'f': return size == 8 ? std::optional(D::k_float64) : size == 4 ? std::optional(D::k_float32)
+                   : size == 2 ? std::optional(D::k_float16) : std::nullopt;
+    case 'c': return size == 16 ? std::optional(D::k_complex128) : size == 8 ? std::optional(D::k_complex64) : std::nullopt;
+    case 'i': return size == 8 ? std::optional(D::k_int64) : size == 4 ? std::optional(D::k_int32)
+                   : size == 2 ? std::optional(D::k_int16) : size == 1 ? std::optional(D::k_int8) : std::nullopt;
+    case 'u': return size == 8 ? std::optional(D::k_uint64) : size == 4 ? std::optional(D::k_uint32)
+                   : size == 2 ? std::optional(D::k_uint16) : size == 1 ? std::optional(D::k_uint8) : std::nullopt;
+    default: return std::nullopt;
+  }
+}
+
+// Types that NumPy lacks (ml_dtypes) have numbers of their own and are found by name.
+DType numpy_dtype(const py::dtype& dtype, const char* argument) {
+  constexpr int first_user_type = 256;
+  const std::optional<DType> found = dtype.num() < first_user_type
+                                         ? sized(dtype.kind(), dtype.itemsize())
+                                         : dtype_named(std::string(py::str(dtype.attr("name"))));
+  if (!found) unsupported(py::str(static_cast<py::object>(dtype)), argument);
+  return *found;
+}
+
+Input array_input(const py::array& array, const char* argument) {
+  Input input;
+  const py::dtype dtype = array.dtype();
+  TensorView& view = input.tensor.values;
+  view.dtype = numpy_dtype(dtype, argument);
+  view.swapped = dtype.byteorder() == '>';
+  view.data = static_cast<const std::byte*>(array.data());
+  view.shape.assign(array.shape(), array.shape() + array.ndim());
+  view.strides.assign(array.strides(), array.strides() + array.ndim());
+  input.tensor.shape = view.shape;
+  input.owner = array;
+  return input;
+}
+
+DType dlpack_dtype(const dlpack::DataType& type, const char* argument) {
+  std::optional<DType> found;
+  const int size = type.bits / 8;
+  switch (type.code) {
+    case 0: found = sized('i', size); break;
+    case 1: found = sized('u', size); break;
+    case 2: found = sized('f', size); break;
+    case 4: found = size == 2 ? std::optional(DType::k_bfloat16) : std::nullopt; break;
+    case 5: found = sized('c', size); break;
+    case 6: found = sized('b', size); break;
+    case 10: found = DType::k_float8_e4m3fn; break;
+    case 11: found = DType::k_float8_e4m3fnuz; break;
+    case 12: found = DType::k_float8_e5m2; break;
+    case 13: found = DType::k_float8_e5m2fnuz; break;
+    default: break;
+  }
+  if (type.lanes != 1 || !found || row(*found).item_size * 8 != type.bits) {
+    unsupported("with DLPack code " + std::to_string(type.code) + " of " + std::to_string(type.bits) + " bits", argument);
+  }
+  return *found;
+}
+
+void check_device(const dlpack::Device& device, const char* argument) {
+  if (device.type == dlpack::cpu || device.type == dlpack::cuda_host) return;
+  const std::string name = device.type == 2 ? "cuda:" + std::to_string(device.id)
+                                            : "DLPack device type " + std::to_string(device.type);
+  throw py::value_error(std::string(argument) + ": lies on " + name + "; this build reduces tensors in CPU memory");
+}
+
+Input dlpack_input(const dlpack::Tensor& tensor, py::object owner, const char* argument) {
+  check_device(tensor.device, argument);
+  Input input;
+  TensorView& view = input.tensor.values;
+  view.dtype = dlpack_dtype(tensor.dtype, argument);
+  view.data = static_cast<const std::byte*>(tensor.data) + tensor.byte_offset;
+  view.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
+  view.strides.resize(view.shape.size());
+  std::int64_t stride = 1;
+  for (std::size_t i = view.shape.size(); i-- > 0;) {
+    view.strides[i] = (tensor.strides != nullptr ? tensor.strides[i] : stride) * row(view.dtype).item_size;
+    stride *= view.shape[i];
+  }
+  if (tensor.data == nullptr && view.count() != 0) {
+    throw py::value_error(std::string(argument) + ": has no memory (a meta or fake tensor?)");
+  }
+  input.tensor.shape = view.shape;
+  input.owner = std::move(owner);
+  return input;
+}
+
+// The exchange interface of a type, or null. A type keeps its answer, so it is asked once.
+dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
+  static auto* known = new std::unordered_map<PyTypeObject*, dlpack::ExchangeApi*>;
+  const auto at = known->find(type);
+  if (at != known->end()) return at->second;
+  dlpack::ExchangeApi* api = nullptr;
+  const py::object capsule =
+      py::getattr(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__", py::none());
+  if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api") != 0) {
+    api = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+    if (api->version.major != 1 || api->tensor_from_object == nullptr) api = nullptr;
+  }
+  Py_INCREF(type);  // so that no other type ever has this address
+  return (*known)[type] = api;
+}
+
+std::optional<Input> exchanged(py::handle x, const char* argument) {
+  dlpack::ExchangeApi* api = exchange_api(Py_TYPE(x.ptr()));
+  if (api == nullptr) return std::nullopt;
+  dlpack::Tensor tensor;
+  if (api->tensor_from_object(x.ptr(), &tensor) != 0) {
+    PyErr_Clear();  // sparse, quantized and the like: adapt knows them, or says what they are
+    return std::nullopt;
+  }
+  return dlpack_input(tensor, py::reinterpret_borrow<py::object>(x), argument);
+}
+
+// A capsule that is never consumed: its own destructor frees the tensor when the owner goes.
+Input capsule_input(const py::object& capsule, const char* argument) {
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned") != 0) {
+    const auto* managed =
+        static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+    if (managed->version.major == 1) return dlpack_input(managed->tensor, capsule, argument);
+  } else if (PyCapsule_IsValid(capsule.ptr(), "dltensor") != 0) {
+    return dlpack_input(*static_cast<dlpack::Tensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor")), capsule, argument);
+  }
+  throw py::type_error(std::string(argument) + ": its __dlpack__() returned no DLPack tensor of version 0 or 1");
+}
+
+}  // namespace
+
+// adapt returns (array or DLPack capsule, dtype name or None, shape or None, number of implicit zeros).
+Input input_of(py::handle x, const char* argument) {
+  if (Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
+    return array_input(py::reinterpret_borrow<py::array>(x), argument);
+  }
+  if (std::optional<Input> direct = exchanged(x, argument)) return std::move(*direct);
+  static py::object* adapt = new py::object(py::module_::import("tensometer.tensors").attr("adapt"));
+  const auto parts = py::tuple((*adapt)(x, argument));
+  const py::object memory = parts[0];
+  Input input = PyCapsule_CheckExact(memory.ptr()) != 0 ? capsule_input(memory, argument)
+                                                          : array_input(py::array(memory), argument);
+  if (!parts[1].is_none()) {
+    const DType wanted = dtype_of(parts[1], argument);
+    if (row(wanted).item_size != row(input.tensor.values.dtype).item_size) {
+      throw py::value_error(std::string(argument) + ": " + name_of(wanted) + " has " +
+                            std::to_string(row(wanted).item_size) + " bytes an element, its data " +
+                            std::to_string(row(input.tensor.values.dtype).item_size));
+    }
+    input.tensor.values.dtype = wanted;
+  }
+  if (!parts[2].is_none()) {
+    input.tensor.shape = parts[2].cast<std::vector<std::int64_t>>();
+    input.tensor.implicit_zeros = parts[3].cast<std::uint64_t>();
+  }
+  return input;
+}
+
+DType dtype_of(py::handle dtype, const char* argument) {
+  std::string name;
+  if (py::isinstance<py::str>(dtype)) {
+    name = py::str(dtype);
+  } else if (py::isinstance<py::dtype>(dtype)) {
+    return numpy_dtype(py::reinterpret_borrow<py::dtype>(dtype), argument);
+  } else if (PyType_Check(dtype.ptr())) {
+    return numpy_dtype(py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype)), argument);
+  } else {
+    name = py::str(dtype);
+  }
+  if (name.starts_with("torch.")) name = name.substr(6);
+  if (const std::optional<DType> found = dtype_named(name)) return *found;
+  unsupported("'" + name + "'", argument);
+}
+
+std::string name_of(DType dtype) { return std::string(row(dtype).name); }
+
+}  // namespace tensometer

@@ -1,0 +1,165 @@
+// The block contract in scalar words. Every kernel equals this with ==, and the CUDA kernels include it.
+//
+// A block is up to 4096 elements: 128 virtual lanes x 32 rows, element i in lane i % 128, rows in order. A lane sums
+// d = x - pivot, d * d and |x| in the lane type (float32 or float64); the lanes then fold in float64 in one tree.
+// The pivot is the mean of the finite elements of the first row, rounded to the lane type (0 if there are none).
+// Non-finite elements are counted and otherwise skipped. Where squares of the block could leave the lane type's
+// range, elements are multiplied by a power of two first. A block of one row is widened to float64 lanes: its sums
+// then carry no rounding of the lane type at all, which is what keeps the mean of a tiny tensor exact.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "dtype.hpp"
+#include "summary.hpp"
+
+namespace tensometer {
+
+inline constexpr unsigned block_lanes = 128;
+inline constexpr unsigned block_rows = 32;
+inline constexpr unsigned block_size = block_lanes * block_rows;
+
+// What a block yields, before it becomes a Summary. The sums are those of elements times 2^-exponent.
+struct BlockSums {
+  std::uint32_t count = 0, zeros = 0, negatives = 0, nan = 0, posinf = 0, neginf = 0;
+  double min = infinity, max = -infinity;
+  double pivot = 0, sum = 0, squares = 0, magnitudes = 0;
+  int exponent = 0;
+};
+
+// The lane type of an element type: float for what widens exactly to it, double otherwise.
+template <class T>
+using LaneOf = decltype(widen(T{}));
+
+// Range of the largest magnitude for which no scaling is needed. Upper: 32 rows of d * d, |d| <= 2 * largest, must stay
+// below the overflow limit 2^128 (2^1024): 2^5 * 2^2 * largest^2. Lower: two neighbours of the largest differ by 2^-24
+// (2^-53) of it, and the square of that must be a normal number, above 2^-126 (2^-1022): largest^2 > 2^-78 (2^-916).
+template <class Lane>
+inline constexpr double largest_unscaled = std::is_same_v<Lane, float> ? 0x1p60 : 0x1p508;
+template <class Lane>
+inline constexpr double smallest_unscaled = std::is_same_v<Lane, float> ? 0x1p-39 : 0x1p-458;
+
+// The exponent e for which elements times 2^-e are safe; 0 where they are safe as they are. The clamp keeps 2^-e a
+// normal number of the lane type; the largest magnitude is then still below 4 and, if sub-normal, above 2^-52.
+template <class Lane>
+static inline int block_exponent(double largest) {
+  if (largest == 0 || (largest >= smallest_unscaled<Lane> && largest < largest_unscaled<Lane>)) return 0;
+  const int limit = std::numeric_limits<Lane>::max_exponent - 2;
+  const int exponent = std::ilogb(largest);
+  return exponent > limit ? limit : exponent < -limit ? -limit : exponent;
+}
+
+// lane[k] += lane[k + w] for w = 64, 32, ..., 1.
+static inline double fold_lanes(double (&lane)[block_lanes]) {
+  for (unsigned width = block_lanes / 2; width > 0; width /= 2) {
+    for (unsigned k = 0; k < width; ++k) lane[k] += lane[k + width];
+  }
+  return lane[0];
+}
+
+// Extremes and counts, which depend on no order.
+template <class Lane>
+static inline void count_values(const Lane* x, std::uint32_t count, BlockSums& sums) {
+  sums.count = count;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const double value = x[i];
+    sums.zeros += value == 0;
+    sums.nan += value != value;
+    sums.posinf += value == infinity;
+    sums.neginf += value == -infinity;
+    if (!(std::fabs(value) < infinity)) continue;
+    sums.negatives += value < 0;
+    sums.min = value < sums.min ? value : sums.min;
+    sums.max = value > sums.max ? value : sums.max;
+  }
+  // + 0.0 reports a zero extreme as +0: which of two zeros a minimum returns is not defined.
+  sums.min += 0.0;
+  sums.max += 0.0;
+}
+
+template <class Lane>
+static inline bool is_finite(Lane x) {
+  return std::fabs(x) <= std::numeric_limits<Lane>::max();
+}
+
+template <class Lane>
+static inline Lane row_mean(const Lane* x, std::uint32_t count, Lane scale) {
+  double lane[block_lanes] = {};
+  unsigned finite = 0;
+  for (unsigned k = 0; k < block_lanes && k < count; ++k) {
+    if (!is_finite(x[k])) continue;
+    lane[k] = static_cast<double>(x[k] * scale);
+    ++finite;
+  }
+  return finite == 0 ? Lane(0) : static_cast<Lane>(fold_lanes(lane) / finite);
+}
+
+template <class Lane>
+static inline BlockSums reference_lanes(const Lane* x, std::uint32_t count) {
+  BlockSums sums;
+  count_values(x, count, sums);
+  if (sums.nan + sums.posinf + sums.neginf == count) return sums;
+  sums.exponent = block_exponent<Lane>(std::fmax(std::fabs(sums.min), std::fabs(sums.max)));
+  const Lane scale = static_cast<Lane>(std::ldexp(1.0, -sums.exponent));
+  const Lane pivot = row_mean(x, count, scale);
+  Lane sum[block_lanes] = {}, squares[block_lanes] = {}, magnitudes[block_lanes] = {};
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (!is_finite(x[i])) continue;
+    const unsigned k = i % block_lanes;
+    const Lane value = x[i] * scale, d = value - pivot, square = d * d;
+    sum[k] += d;
+    squares[k] += square;
+    magnitudes[k] += std::fabs(value);
+  }
+  double wide[3][block_lanes];
+  for (unsigned k = 0; k < block_lanes; ++k) wide[0][k] = sum[k], wide[1][k] = squares[k], wide[2][k] = magnitudes[k];
+  sums.pivot = pivot;
+  sums.sum = fold_lanes(wide[0]), sums.squares = fold_lanes(wide[1]), sums.magnitudes = fold_lanes(wide[2]);
+  return sums;
+}
+
+// The reference: sums of `count` elements, 0 to 4096. An empty block yields BlockSums{}.
+template <class T>
+static inline BlockSums reference_block(const T* x, std::uint32_t count) {
+  using Lane = LaneOf<T>;
+  if (count <= block_lanes) {
+    double wide[block_lanes];
+    for (std::uint32_t i = 0; i < count; ++i) wide[i] = widen(x[i]);
+    return reference_lanes(wide, count);
+  }
+  Lane lanes[block_size];
+  for (std::uint32_t i = 0; i < count; ++i) lanes[i] = widen(x[i]);
+  return reference_lanes(lanes, count);
+}
+
+// A block's sums as a Summary. `wide_exponent` keeps the exponent (float64 data); otherwise the moments of scaled
+// float32 lanes are brought back, exactly: float64 holds every square of a float32.
+static inline Summary finish_block(const BlockSums& sums, bool wide_exponent) {
+  Summary s;
+  s.count = sums.count, s.zeros = sums.zeros, s.negatives = sums.negatives;
+  s.nan = sums.nan, s.posinf = sums.posinf, s.neginf = sums.neginf;
+  s.min = sums.min, s.max = sums.max;
+  if (s.finite() == 0) return s;
+  const double n = static_cast<double>(s.finite());
+  s.mean = sums.pivot + sums.sum / n;
+  s.m2 = std::fmax(sums.squares - sums.sum * (sums.sum / n), 0.0);
+  s.abs_sum = sums.magnitudes;
+  s.exponent = sums.exponent;
+  if (s.min == s.max) {  // all equal: known exactly, whatever the division by n did to the pivot
+    s.mean = std::ldexp(s.min, -sums.exponent);
+    s.m2 = 0;
+  }
+  if (!wide_exponent && sums.exponent != 0) {
+    s.mean = std::ldexp(s.mean, sums.exponent);
+    s.m2 = std::ldexp(s.m2, 2 * sums.exponent);
+    s.abs_sum = std::ldexp(s.abs_sum, sums.exponent);
+    s.exponent = 0;
+  }
+  return s;
+}
+
+}  // namespace tensometer

@@ -1,0 +1,44 @@
+// Two tensors of one dtype and shape, element by element.
+#pragma once
+
+#include <cstdint>
+
+#include "reduce.hpp"
+
+namespace tensometer {
+
+// new - old. Elements are paired in logical order; the sums are over pairs in which both are finite, and carry powers of
+// two where float64 products would leave the range.
+struct PairTotals {
+  std::uint64_t equal = 0;  // equal by value; two NaN count as equal
+  double dot = 0, old_squares = 0, new_squares = 0;
+  std::int64_t old_exponent = 0, new_exponent = 0;
+
+  bool operator==(const PairTotals&) const = default;
+};
+
+struct Comparison {
+  TensorSummary difference;  // float32 for types with float32 lanes and one-byte types, float64 otherwise
+  PairTotals totals;
+
+  bool operator==(const Comparison&) const = default;
+
+  std::uint64_t count() const { return difference.summary.count; }
+  std::uint64_t changed() const { return count() - totals.equal; }
+  // NaN for empty tensors.
+  double changed_fraction() const;
+  // |new - old| / |old|; 0 if nothing changed, infinite if old is all zero and new is not.
+  double relative_update() const;
+  // NaN if either is all zero. Within [-1, 1].
+  double cosine() const;
+  double old_l2() const;
+  double new_l2() const;
+};
+
+// Throws std::invalid_argument if dtypes or shapes differ or if the dtype is complex.
+Comparison compare(const TensorView& old_view, const TensorView& new_view, const Options& options);
+
+// Both as one comparison; as for summaries, exact but for float64 rounding of moments and sums.
+Comparison merge(const Comparison& a, const Comparison& b);
+
+}  // namespace tensometer

@@ -1,0 +1,186 @@
+#include "histogram.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "summary.hpp"
+
+namespace tensometer {
+namespace {
+
+std::uint32_t half_of(unsigned resolution) { return 1u << (8 + resolution); }
+
+// Magnitude index of the first bin that is not finite: all-ones exponent.
+std::uint32_t finite_bins(unsigned resolution) { return 255u << resolution; }
+
+double magnitude_edge(std::uint32_t index, unsigned resolution) {
+  if (index == finite_bins(resolution)) return 0x1p128;
+  return static_cast<double>(std::bit_cast<float>(index << (23 - resolution)));
+}
+
+std::uint32_t magnitude_index(double size, unsigned resolution) {
+  if (size >= 0x1p128) return finite_bins(resolution) - 1;
+  float rounded = static_cast<float>(size);
+  if (static_cast<double>(rounded) > size) rounded = std::nextafterf(rounded, 0.0f);
+  return std::bit_cast<std::uint32_t>(rounded) >> (23 - resolution);
+}
+
+}  // namespace
+
+std::uint32_t bin_of(double value, unsigned resolution) {
+  const std::uint32_t index = magnitude_index(std::fabs(value), resolution), half = half_of(resolution);
+  return std::signbit(value) ? half - 1 - index : half + index;
+}
+
+std::uint64_t LogHistogram::total() const {
+  std::uint64_t sum = 0;
+  for (std::uint64_t count : counts) sum += count;
+  return sum;
+}
+
+double LogHistogram::lower_edge(std::uint32_t bin) const {
+  const std::uint32_t half = half_of(resolution);
+  return bin >= half ? magnitude_edge(bin - half, resolution) : -magnitude_edge(half - bin, resolution);
+}
+
+double LogHistogram::upper_edge(std::uint32_t bin) const { return lower_edge(bin + 1); }
+
+double LogHistogram::quantile(double q) const {
+  if (!(q >= 0 && q <= 1)) throw std::invalid_argument("q: " + std::to_string(q) + " is not between 0 and 1");
+  const std::uint64_t all = total();
+  if (all == 0) return nan_value;
+  const auto rank = static_cast<std::uint64_t>(q * static_cast<double>(all - 1));
+  std::uint64_t before = 0;
+  const std::uint32_t half = half_of(resolution);
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    before += counts[i];
+    if (before <= rank) continue;
+    if (bins[i] == half || bins[i] + 1 == half) return 0;  // zero and sub-normals too small to tell from it
+    return (lower_edge(bins[i]) + upper_edge(bins[i])) / 2;
+  }
+  return nan_value;
+}
+
+LogHistogram LogHistogram::coarsen(unsigned coarser) const {
+  if (coarser > resolution) {
+    throw std::invalid_argument("resolution: " + std::to_string(coarser) + " is finer than this histogram's " +
+                                std::to_string(resolution));
+  }
+  LogHistogram result;
+  result.resolution = coarser;
+  result.sampled = sampled;
+  const unsigned shift = resolution - coarser;
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const std::uint32_t bin = bins[i] >> shift;  // order and both halves survive the shift
+    if (!result.bins.empty() && result.bins.back() == bin) {
+      result.counts.back() += counts[i];
+    } else {
+      result.bins.push_back(bin);
+      result.counts.push_back(counts[i]);
+    }
+  }
+  return result;
+}
+
+std::vector<double> LogHistogram::to_uniform(std::span<const double> edges) const {
+  if (edges.size() < 2) throw std::invalid_argument("edges: " + std::to_string(edges.size()) + " given, at least 2 needed");
+  for (std::size_t i = 1; i < edges.size(); ++i) {
+    if (!(edges[i - 1] < edges[i])) throw std::invalid_argument("edges: must increase, do not at " + std::to_string(i));
+  }
+  std::vector<double> result(edges.size() - 1, 0.0);
+  const std::uint32_t half = half_of(resolution);
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const double count = static_cast<double>(counts[i]);
+    double low = lower_edge(bins[i]), high = upper_edge(bins[i]);
+    if (bins[i] == half || bins[i] + 1 == half) low = high = 0;
+    auto at = static_cast<std::size_t>(std::upper_bound(edges.begin(), edges.end(), low) - edges.begin());
+    if (low == high) {
+      if (at > 0 && (at < edges.size() || low == edges.back())) result[std::min(at, edges.size() - 1) - 1] += count;
+      continue;
+    }
+    for (at = at == 0 ? 1 : at; at < edges.size() && edges[at - 1] < high; ++at) {
+      const double inside = std::min(high, edges[at]) - std::max(low, edges[at - 1]);
+      result[at - 1] += count * (inside / (high - low));
+    }
+  }
+  return result;
+}
+
+void LogHistogram::add(std::uint32_t bin, std::uint64_t count) {
+  if (count == 0) return;
+  const auto at = std::lower_bound(bins.begin(), bins.end(), bin);
+  const auto index = at - bins.begin();
+  if (at != bins.end() && *at == bin) {
+    counts[static_cast<std::size_t>(index)] += count;
+  } else {
+    bins.insert(at, bin);
+    counts.insert(counts.begin() + index, count);
+  }
+}
+
+std::uint64_t LogHistogram::count_magnitudes(double low, double high) const {
+  std::uint64_t sum = 0;
+  const std::uint32_t half = half_of(resolution);
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const std::uint32_t index = bins[i] >= half ? bins[i] - half : half - 1 - bins[i];
+    if (magnitude_edge(index, resolution) >= low && magnitude_edge(index + 1, resolution) <= high) sum += counts[i];
+  }
+  return sum;
+}
+
+void merge(LogHistogram& a, const LogHistogram& b) {
+  if (a.resolution > b.resolution) a = a.coarsen(b.resolution);
+  const LogHistogram coarse = b.resolution > a.resolution ? b.coarsen(a.resolution) : LogHistogram{};
+  const LogHistogram& other = b.resolution > a.resolution ? coarse : b;
+  LogHistogram both;
+  both.resolution = a.resolution;
+  both.sampled = a.sampled || b.sampled;
+  both.bins.reserve(a.bins.size() + other.bins.size());
+  both.counts.reserve(a.bins.size() + other.bins.size());
+  std::size_t i = 0, j = 0;
+  while (i < a.bins.size() || j < other.bins.size()) {
+    const bool take_a = j == other.bins.size() || (i < a.bins.size() && a.bins[i] <= other.bins[j]);
+    const bool take_b = i == a.bins.size() || (j < other.bins.size() && other.bins[j] <= a.bins[i]);
+    both.bins.push_back(take_a ? a.bins[i] : other.bins[j]);
+    both.counts.push_back((take_a ? a.counts[i] : 0) + (take_b ? other.counts[j] : 0));
+    i += take_a;
+    j += take_b;
+  }
+  a = std::move(both);
+}
+
+std::uint32_t* LogCounter::table(unsigned resolution) {
+  const std::size_t size = std::size_t{1} << (9 + resolution);
+  if (table_.size() < size) table_.resize(size, 0);
+  return table_.data();
+}
+
+LogHistogram LogCounter::extract(unsigned resolution, double lowest, double highest, std::uint64_t weight) {
+  LogHistogram result;
+  result.resolution = resolution;
+  std::uint32_t* positive = table(resolution);
+  const std::uint32_t half = half_of(resolution), finite = finite_bins(resolution);
+  std::uint32_t* negative = positive + half;
+  const auto take = [&](std::uint32_t& counter, std::uint32_t bin) {
+    if (counter == 0) return;
+    result.bins.push_back(bin);
+    result.counts.push_back(counter * weight);
+    counter = 0;
+  };
+  if (lowest <= highest) {  // otherwise no element was finite
+    // A zero may be of either sign whatever the extremes say, so bin 0 of both is always looked at.
+    const std::uint32_t top_negative = lowest < 0 ? magnitude_index(-lowest, resolution) : 0;
+    const std::uint32_t top_positive = highest > 0 ? magnitude_index(highest, resolution) : 0;
+    for (std::uint32_t i = top_negative + 1; i-- > 0;) take(negative[i], half - 1 - i);
+    for (std::uint32_t i = 0; i <= top_positive; ++i) take(positive[i], half + i);
+  }
+  std::fill(positive + finite, positive + half, 0u);
+  std::fill(negative + finite, negative + half, 0u);
+  return result;
+}
+
+}  // namespace tensometer

@@ -1,0 +1,398 @@
+// The sums of one block, for the instruction set this file is compiled for.
+//
+// 32 vector registers of 64 bytes hold all three sums of the 128 lanes: one sweep over the block does everything. Other
+// machines sweep the block several times, a few lanes at a time; a first sweep then reads the memory in order (strided
+// sweeps that touch memory first run at less than half the speed), computes what depends on no order, and leaves
+// narrower types widened in a buffer.
+#include "kernels/kernels.hpp"
+#include "simd.hpp"
+
+namespace tensometer {
+namespace {
+
+template <class Lane>
+struct Shape {
+  static constexpr int lanes = Simd<Lane>::lanes;
+  // Three accumulators for each vector of lanes: 24 of 32 registers, 12 of 16.
+  static constexpr int vectors = vector_registers == 32 ? 8 : 4;
+  static constexpr int sweep = vectors * lanes;
+  static constexpr int sweeps = static_cast<int>(block_lanes) / sweep;
+  static constexpr bool fused = sweeps == 1;
+};
+
+template <class Lane>
+struct LaneSums {
+  alignas(64) Lane sum[block_lanes], squares[block_lanes], magnitudes[block_lanes];
+};
+
+// The order-free statistics, vector by vector.
+template <class Lane>
+struct Order {
+  using S = Simd<Lane>;
+  using V = typename S::Vector;
+  using M = typename S::Mask;
+  V lowest = broadcast<V>(static_cast<Lane>(infinity)), highest = broadcast<V>(static_cast<Lane>(-infinity));
+  M zeros{}, negatives{};
+};
+
+// By value and always inlined: an accumulator whose address escapes stays in memory.
+#define TENSOMETER_COUNT(order, v)                                     \
+  order.lowest = lower(v, order.lowest);                               \
+  order.highest = upper(v, order.highest);                             \
+  order.zeros += (typename Simd<Lane>::Mask)((v) == 0);                \
+  order.negatives += (typename Simd<Lane>::Mask)((v) < 0);
+
+template <class Lane>
+TENSOMETER_INLINE void collect(const Order<Lane>& order, BlockSums& sums) {
+  using S = Simd<Lane>;
+  for (int k = 0; k < S::lanes; ++k) {
+    const double low = order.lowest[k], high = order.highest[k];
+    sums.min = low < sums.min ? low : sums.min;
+    sums.max = high > sums.max ? high : sums.max;
+    sums.zeros -= static_cast<std::uint32_t>(order.zeros[k]);
+    sums.negatives -= static_cast<std::uint32_t>(order.negatives[k]);
+  }
+}
+
+template <class Lane>
+TENSOMETER_INLINE void count_one(Lane x, BlockSums& sums) {
+  const double value = static_cast<double>(x);
+  sums.zeros += value == 0;
+  sums.negatives += value < 0;
+  sums.min = value < sums.min ? value : sums.min;
+  sums.max = value > sums.max ? value : sums.max;
+}
+
+TENSOMETER_INLINE VDouble double_lanes(const float* p) { return widen_half(p); }
+TENSOMETER_INLINE VDouble double_lanes(const double* p) { return load<VDouble>(p); }
+
+// lane[k] += lane[k + w] for w = 64, 32, ..., 1, in float64: whole vectors first, then within the last one.
+template <class Lane>
+TENSOMETER_INLINE double fold(const Lane* lane) {
+  constexpr int width = Simd<double>::lanes, vectors = static_cast<int>(block_lanes) / width;
+  VDouble wide[vectors / 2];
+#pragma GCC unroll 32
+  for (int i = 0; i < vectors / 2; ++i) {
+    wide[i] = double_lanes(lane + i * width) + double_lanes(lane + (i + vectors / 2) * width);
+  }
+#pragma GCC unroll 8
+  for (int half = vectors / 4; half > 0; half /= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < half; ++i) wide[i] += wide[i + half];
+  }
+  double rest[width];
+  store(rest, wide[0]);
+  for (int half = width / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) rest[i] += rest[i + half];
+  }
+  return rest[0];
+}
+
+// The lanes of `sweep` columns starting at `x`, over all rows. The hot loop: nothing else lives in this function.
+template <class Lane, bool fused, class T>
+TENSOMETER_INLINE void sweep_columns(const T* x, int rows, Lane pivot_value, Lane* sum_out, Lane* squares_out,
+                                     Lane* magnitudes_out, Order<Lane>& order_out) {
+  using V = typename Simd<Lane>::Vector;
+  constexpr int vectors = Shape<Lane>::vectors, lanes = Simd<Lane>::lanes;
+  const V pivot = broadcast<V>(pivot_value);
+  V sum[vectors] = {}, squares[vectors] = {}, magnitudes[vectors] = {};
+  Order<Lane> order;
+  for (int row = 0; row < rows; ++row, x += block_lanes) {
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; ++i) {
+      const V v = load_lanes(x + i * lanes);
+      if constexpr (fused) {
+        TENSOMETER_COUNT(order, v)
+      }
+      const V d = v - pivot;
+      sum[i] += d;
+      squares[i] += d * d;
+      magnitudes[i] += magnitude<Lane>(v);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < vectors; ++i) {
+    store(sum_out + i * lanes, sum[i]);
+    store(squares_out + i * lanes, squares[i]);
+    store(magnitudes_out + i * lanes, magnitudes[i]);
+  }
+  if constexpr (fused) order_out = order;
+}
+
+// As sweep_columns, but skips what is not finite and multiplies by a power of two.
+template <class Lane>
+TENSOMETER_INLINE void sweep_careful(const Lane* x, int rows, Lane pivot_value, Lane scale_value, Lane* sum_out,
+                                     Lane* squares_out, Lane* magnitudes_out) {
+  using S = Simd<Lane>;
+  using V = typename S::Vector;
+  constexpr int vectors = Shape<Lane>::vectors, lanes = S::lanes;
+  const V pivot = broadcast<V>(pivot_value), scale = broadcast<V>(scale_value);
+  V sum[vectors] = {}, squares[vectors] = {}, magnitudes[vectors] = {};
+  for (int row = 0; row < rows; ++row, x += block_lanes) {
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; ++i) {
+      const V v = load_lanes(x + i * lanes), size = magnitude<Lane>(v);
+      const auto finite = (typename S::Mask)(bits_of<typename S::Mask>(size) <
+                                             static_cast<decltype(typename S::Mask{}[0] + 0)>(S::infinity_bits));
+      const V value = select(finite, v * scale, V{});
+      const V d = select(finite, value - pivot, V{});
+      sum[i] += d;
+      squares[i] += d * d;
+      magnitudes[i] += magnitude<Lane>(value);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < vectors; ++i) {
+    store(sum_out + i * lanes, sum[i]);
+    store(squares_out + i * lanes, squares[i]);
+    store(magnitudes_out + i * lanes, magnitudes[i]);
+  }
+}
+
+// Widens `count` elements to lanes.
+template <class Lane, class T>
+TENSOMETER_INLINE void widen_block(const T* x, std::uint32_t count, Lane* lanes) {
+  constexpr std::uint32_t width = Simd<Lane>::lanes;
+  std::uint32_t i = 0;
+  for (; i + width <= count; i += width) store(lanes + i, load_lanes(x + i));
+  for (; i < count; ++i) {
+    T element;
+    std::memcpy(&element, x + i, sizeof element);
+    lanes[i] = static_cast<Lane>(widen(element));
+  }
+}
+
+// The first sweep of a machine that needs several: reads in order, counts, and widens into `lanes` unless T is Lane.
+template <class Lane, bool keep, class T>
+TENSOMETER_INLINE void first_sweep(const T* x, std::uint32_t count, Lane* lanes, Order<Lane>& order_out) {
+  constexpr std::uint32_t width = Simd<Lane>::lanes;
+  Order<Lane> order;
+  for (std::uint32_t i = 0; i < count; i += width) {
+    const auto v = load_lanes(x + i);
+    if constexpr (keep) store(lanes + i, v);
+    TENSOMETER_COUNT(order, v)
+  }
+  order_out = order;
+}
+
+template <class Lane>
+TENSOMETER_INLINE bool finite_value(Lane x) {
+  return __builtin_fabs(static_cast<double>(x)) < infinity;
+}
+
+// Mean of the finite ones of the first row's elements, times scale.
+template <class Lane>
+TENSOMETER_INLINE Lane pivot_of(const Lane* row, std::uint32_t count, Lane scale, bool careful) {
+  if (!careful && count == block_lanes) return static_cast<Lane>(fold(row) / block_lanes);
+  alignas(64) Lane kept[block_lanes] = {};
+  unsigned finite = 0;
+  for (std::uint32_t k = 0; k < count; ++k) {
+    const bool ok = finite_value(row[k]);
+    kept[k] = ok ? row[k] * scale : Lane(0);
+    finite += ok;
+  }
+  return finite == 0 ? Lane(0) : static_cast<Lane>(fold(kept) / finite);
+}
+
+template <class Lane>
+TENSOMETER_INLINE void finish_sums(const LaneSums<Lane>& lanes, Lane pivot, BlockSums& sums) {
+  sums.pivot = static_cast<double>(pivot);
+  sums.sum = fold(lanes.sum);
+  sums.squares = fold(lanes.squares);
+  sums.magnitudes = fold(lanes.magnitudes);
+}
+
+// The last, short row of a block: `count` < 128 elements onto the first lanes. Unless `careful`, whatever is not finite
+// reaches the sums, which is how needs_care learns of it.
+template <bool careful, class Lane>
+TENSOMETER_INLINE void add_row(const Lane* row, std::uint32_t count, Lane pivot, Lane scale, LaneSums<Lane>& lanes) {
+  for (std::uint32_t k = 0; k < count; ++k) {
+    const bool ok = !careful || finite_value(row[k]);
+    const Lane value = ok ? row[k] * scale : Lane(0), d = ok ? value - pivot : Lane(0);
+    lanes.sum[k] += d;
+    lanes.squares[k] += d * d;
+    lanes.magnitudes[k] += static_cast<Lane>(__builtin_fabs(value));
+  }
+}
+
+// The order-free statistics of what a sweep leaves over, and of whole blocks that hold non-finite elements.
+template <class Lane>
+TENSOMETER_INLINE void count_careful(const Lane* x, std::uint32_t count, BlockSums& sums) {
+  using S = Simd<Lane>;
+  using V = typename S::Vector;
+  using M = typename S::Mask;
+  const V highest = broadcast<V>(static_cast<Lane>(infinity)), lowest = broadcast<V>(static_cast<Lane>(-infinity));
+  Order<Lane> order;
+  M nan{}, posinf{}, neginf{};
+  std::uint32_t i = 0;
+  for (; i + S::lanes <= count; i += S::lanes) {
+    const V v = load_lanes(x + i);
+    const M finite = (M)(magnitude<Lane>(v) < highest);
+    order.lowest = lower(select(finite, v, highest), order.lowest);
+    order.highest = upper(select(finite, v, lowest), order.highest);
+    order.zeros += (M)(v == 0);
+    order.negatives += (M)(v < 0) & finite;
+    nan += (M)(v != v);
+    posinf += (M)(v == highest);
+    neginf += (M)(v == lowest);
+  }
+  collect(order, sums);
+  for (int k = 0; k < S::lanes; ++k) {
+    sums.nan -= static_cast<std::uint32_t>(nan[k]);
+    sums.posinf -= static_cast<std::uint32_t>(posinf[k]);
+    sums.neginf -= static_cast<std::uint32_t>(neginf[k]);
+  }
+  for (; i < count; ++i) {
+    sums.nan += x[i] != x[i];
+    sums.posinf += x[i] == highest[0];
+    sums.neginf += x[i] == lowest[0];
+    if (finite_value(x[i])) count_one(x[i], sums);
+  }
+}
+
+template <class Lane>
+TENSOMETER_INLINE double largest_magnitude(const BlockSums& sums) {
+  const double low = __builtin_fabs(sums.min), high = __builtin_fabs(sums.max);
+  return low > high ? low : high;
+}
+
+// A block with non-finite elements, or with magnitudes whose squares would leave the lane type's range.
+template <class Lane>
+__attribute__((noinline)) void careful_sums(const Lane* x, std::uint32_t count, BlockSums& sums) {
+  constexpr int sweep = Shape<Lane>::sweep;
+  sums = BlockSums{};
+  sums.count = count;
+  count_careful(x, count, sums);
+  if (sums.nan + sums.posinf + sums.neginf == count) return;
+  sums.exponent = block_exponent<Lane>(largest_magnitude<Lane>(sums));
+  const Lane scale = static_cast<Lane>(__builtin_ldexp(1.0, -sums.exponent));
+  const Lane pivot = pivot_of(x, count < block_lanes ? count : block_lanes, scale, true);
+  const int rows = static_cast<int>(count / block_lanes);
+  LaneSums<Lane> lanes;
+  for (int first = 0; first < static_cast<int>(block_lanes); first += sweep) {
+    sweep_careful(x + first, rows, pivot, scale, lanes.sum + first, lanes.squares + first, lanes.magnitudes + first);
+  }
+  add_row<true>(x + rows * static_cast<int>(block_lanes), count % block_lanes, pivot, scale, lanes);
+  finish_sums(lanes, pivot, sums);
+}
+
+// All statistics of `count` lanes, given that the order-free ones are in `order` where this is not the fused sweep.
+template <class Lane, class T>
+TENSOMETER_INLINE void plain_sums(const T* x, const Lane* first_row, std::uint32_t count, Order<Lane>& order,
+                                  BlockSums& sums) {
+  using Columns = Shape<Lane>;
+  const int rows = static_cast<int>(count / block_lanes);
+  const std::uint32_t rest = count % block_lanes;
+  const Lane pivot = pivot_of(first_row, count < block_lanes ? count : block_lanes, Lane(1), false);
+  LaneSums<Lane> lanes;
+  for (int first = 0; first < static_cast<int>(block_lanes); first += Columns::sweep) {
+    sweep_columns<Lane, Columns::fused>(x + first, rows, pivot, lanes.sum + first, lanes.squares + first,
+                                        lanes.magnitudes + first, order);
+  }
+  if (rest != 0) {
+    alignas(64) Lane row[block_lanes];
+    widen_block(x + rows * static_cast<int>(block_lanes), rest, row);
+    add_row<false>(row, rest, pivot, Lane(1), lanes);
+    if constexpr (Columns::fused) count_careful(row, rest, sums);
+  }
+  finish_sums(lanes, pivot, sums);
+}
+
+template <class Lane>
+TENSOMETER_INLINE bool needs_care(const BlockSums& sums) {
+  return !(sums.magnitudes < infinity) || block_exponent<Lane>(largest_magnitude<Lane>(sums)) != 0;
+}
+
+// Lanes that are already widened, or elements of the lane type itself.
+template <class Lane>
+TENSOMETER_INLINE void sums_of_lanes(const Lane* x, std::uint32_t count, BlockSums& sums) {
+  Order<Lane> order;
+  if constexpr (!Shape<Lane>::fused) {
+    const std::uint32_t whole = count / Simd<Lane>::lanes * Simd<Lane>::lanes;
+    first_sweep<Lane, false>(x, whole, static_cast<Lane*>(nullptr), order);
+    alignas(64) Lane rest[Simd<Lane>::lanes];
+    __builtin_memcpy(rest, x + whole, (count - whole) * sizeof(Lane));
+    count_careful(rest, count - whole, sums);
+  }
+  alignas(64) Lane row[block_lanes];
+  __builtin_memcpy(row, x, (count < block_lanes ? count : block_lanes) * sizeof(Lane));
+  plain_sums(x, row, count, order, sums);
+  collect(order, sums);
+}
+
+template <class Lane>
+TENSOMETER_INLINE void aligned_careful(const Lane* x, std::uint32_t count, BlockSums& sums) {
+  alignas(64) Lane lanes[block_size];
+  __builtin_memcpy(lanes, x, count * sizeof(Lane));
+  careful_sums(lanes, count, sums);
+}
+
+// One row, in float64 lanes whatever the type.
+template <class T>
+TENSOMETER_INLINE void one_row(const T* x, std::uint32_t count, BlockSums& sums) {
+  using Lane = LaneOf<T>;
+  alignas(64) double row[block_lanes];
+  if constexpr (std::is_same_v<Lane, double>) {
+    widen_block(x, count, row);
+  } else {
+    alignas(64) Lane lanes[block_lanes];
+    widen_block(x, count, lanes);
+    for (std::uint32_t i = 0; i < count; ++i) row[i] = lanes[i];
+  }
+  sums_of_lanes(row, count, sums);
+  if (needs_care<double>(sums)) careful_sums(row, count, sums);
+}
+
+template <class T>
+void block_sums(const void* data, std::uint32_t count, BlockSums& sums) {
+  using Lane = LaneOf<T>;
+  const T* x = static_cast<const T*>(data);
+  sums = BlockSums{};
+  sums.count = count;
+  if (count <= block_lanes) {
+    if (count != 0) one_row(x, count, sums);
+  } else if constexpr (std::is_same_v<T, Lane>) {
+    sums_of_lanes(x, count, sums);
+    if (needs_care<Lane>(sums)) aligned_careful(x, count, sums);
+  } else if constexpr (Shape<Lane>::fused) {
+    alignas(64) Lane row[block_lanes];
+    widen_block(x, block_lanes, row);
+    Order<Lane> order;
+    plain_sums(x, row, count, order, sums);
+    collect(order, sums);
+    if (needs_care<Lane>(sums)) {
+      alignas(64) Lane lanes[block_size];
+      widen_block(x, count, lanes);
+      careful_sums(lanes, count, sums);
+    }
+  } else {
+    alignas(64) Lane lanes[block_size];
+    const std::uint32_t whole = count / Simd<Lane>::lanes * Simd<Lane>::lanes;
+    Order<Lane> order;
+    first_sweep<Lane, true>(x, whole, lanes, order);
+    widen_block(x + whole, count - whole, lanes + whole);
+    count_careful(lanes + whole, count - whole, sums);
+    plain_sums(lanes, lanes, count, order, sums);
+    collect(order, sums);
+    if (needs_care<Lane>(sums)) careful_sums(lanes, count, sums);
+  }
+}
+
+template <class T>
+void widen_kernel(const void* data, std::uint32_t count, void* lanes) {
+  widen_block(static_cast<const T*>(data), count, static_cast<LaneOf<T>*>(lanes));
+}
+
+}  // namespace
+
+extern const BlockKernels TENSOMETER_CONCAT(block_kernels_, TENSOMETER_ISA);
+const BlockKernels TENSOMETER_CONCAT(block_kernels_, TENSOMETER_ISA) = {
+#define TENSOMETER_ROW(name, storage, lanes) TENSOMETER_ENTRY_##lanes(&block_sums<storage>),
+    {TENSOMETER_DTYPES(TENSOMETER_ROW)},
+#undef TENSOMETER_ROW
+#define TENSOMETER_ROW(name, storage, lanes) TENSOMETER_ENTRY_##lanes(&widen_kernel<storage>),
+    {TENSOMETER_DTYPES(TENSOMETER_ROW)},
+#undef TENSOMETER_ROW
+};
+
+}  // namespace tensometer

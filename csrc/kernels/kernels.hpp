@@ -1,0 +1,68 @@
+// What one instruction set offers. Each kernel file, compiled for it, exports one of these functions and nothing else.
+#pragma once
+
+#include <cstdint>
+
+#include "block.hpp"
+#include "dtype.hpp"
+
+namespace tensometer {
+
+// Sums of one block: `count` elements (0 to 4096) of the table's type, at any alignment. Equal to reference_block.
+using BlockKernel = void (*)(const void* data, std::uint32_t count, BlockSums& sums);
+
+// Adds a block's elements to a table of 2^(9 + resolution) counters, indexed by the top bits of the float32 pattern.
+using HistogramKernel = void (*)(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t* table);
+
+// Pair statistics of one block, over pairs in which both elements are finite; the sums are scaled by 2^-(exponents).
+struct PairSums {
+  std::uint32_t equal = 0;
+  double dot = 0, old_squares = 0, new_squares = 0;
+  int old_exponent = 0, new_exponent = 0;
+};
+
+// Both blocks widened to lanes; new - old is written to `difference` (same lane type, `count` elements).
+template <class Lane>
+using PairKernel = void (*)(const Lane* old_lanes, const Lane* new_lanes, std::uint32_t count, Lane* difference,
+                            PairSums& sums);
+
+// Widens a block to its lane type: float or double, as dtype_rows says.
+using WidenKernel = void (*)(const void* data, std::uint32_t count, void* lanes);
+
+// Counts elements of a block into bins: bin i holds edges[i] <= x < edges[i + 1], the last one its upper edge too.
+// `guess` is bins / (last - first); the bin it suggests is corrected against the edges until it is right.
+struct UniformBins {
+  const double* edges;
+  std::uint32_t bins;
+  double guess;
+};
+template <class Lane>
+using UniformKernel = void (*)(const Lane* lanes, std::uint32_t count, const UniformBins& bins, std::uint32_t* table);
+
+// Null where a type has no lanes of its own (one-byte and complex types).
+struct BlockKernels {
+  BlockKernel sums[dtype_count];
+  WidenKernel widen[dtype_count];
+};
+struct HistogramKernels {
+  HistogramKernel count[dtype_count];
+};
+struct PairKernels {
+  PairKernel<float> f32;
+  PairKernel<double> f64;
+};
+struct UniformKernels {
+  UniformKernel<float> f32;
+  UniformKernel<double> f64;
+};
+
+#define TENSOMETER_CONCAT_(a, b) a##b
+#define TENSOMETER_CONCAT(a, b) TENSOMETER_CONCAT_(a, b)
+
+// Fills the kernel columns of a type table: X(name, storage, lanes) -> entry for f32 and f64 lanes, null otherwise.
+#define TENSOMETER_ENTRY_f32(entry) entry
+#define TENSOMETER_ENTRY_f64(entry) entry
+#define TENSOMETER_ENTRY_table(entry) nullptr
+#define TENSOMETER_ENTRY_magnitude(entry) nullptr
+
+}  // namespace tensometer

@@ -1,0 +1,70 @@
+// Any number of tensors -> blocks -> kernels -> fixed merge: what every entry point goes through.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "bytes.hpp"
+#include "dtype.hpp"
+#include "fold.hpp"
+#include "histogram.hpp"
+#include "layout.hpp"
+#include "summary.hpp"
+#include "tensor_summary.hpp"
+
+namespace tensometer {
+
+enum class HistogramMode : std::uint8_t { none, full, sampled };
+
+struct Options {
+  HistogramMode histogram = HistogramMode::none;
+  unsigned resolution = 6;
+  bool fingerprint = false;
+  unsigned threads = 0;  // 0: thread_count's choice
+};
+
+// The reduction of a sequence of elements so far, in whole blocks.
+struct Partial {
+  Partial(DType dtype, const Options& options);
+
+  DType dtype;
+  Options options;
+  std::uint64_t blocks = 0;
+  Fold<Summary> fold;
+  LogHistogram histogram;
+  std::uint64_t hash = 0;
+  std::unique_ptr<ByteCounts> bytes;  // one-byte types only
+
+  Partial(const Partial& other);
+  Partial(Partial&&) noexcept = default;
+  Partial& operator=(Partial&&) noexcept = default;
+
+  // With `implicit_zeros` that a sparse tensor does not store.
+  TensorSummary finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros = 0) const;
+};
+
+// Elements [first, first + count) of a reader, to be appended to a partial reduction. All but the last piece that a
+// partial ever sees must be whole blocks.
+struct Piece {
+  Partial* partial;
+  const ElementReader* reader;
+  std::uint64_t first, count;
+};
+
+// Reduces all pieces in one pass over the thread pool. Pieces of one partial are appended in the order given.
+void reduce(std::span<const Piece> pieces, unsigned threads);
+
+struct SparseView {
+  TensorView values;
+  std::vector<std::int64_t> shape;
+  std::uint64_t implicit_zeros = 0;
+};
+
+std::vector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options);
+
+// One summary for every index along `dim` (which must exist).
+std::vector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options);
+
+}  // namespace tensometer

@@ -1,0 +1,188 @@
+#include "stream.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "block.hpp"
+#include "bytes_io.hpp"
+#include "dispatch.hpp"
+
+namespace tensometer {
+namespace {
+
+// First word of every state: changes whenever its layout does.
+constexpr std::uint32_t summary_magic = 0x31736d74, stream_magic = 0x31616d74;
+
+void write(ByteWriter& out, const LogHistogram& histogram) {
+  out.value(histogram.resolution);
+  out.value(histogram.sampled);
+  out.list(histogram.bins);
+  out.list(histogram.counts);
+}
+
+LogHistogram read_histogram(ByteReader& in) {
+  LogHistogram histogram;
+  histogram.resolution = in.value<unsigned>();
+  histogram.sampled = in.value<std::uint8_t>() != 0;
+  histogram.bins = in.list<std::uint32_t>();
+  histogram.counts = in.list<std::uint64_t>();
+  const bool fits = histogram.resolution <= max_resolution && histogram.bins.size() == histogram.counts.size() &&
+                    std::is_sorted(histogram.bins.begin(), histogram.bins.end()) &&
+                    (histogram.bins.empty() || histogram.bins.back() < (2u << (8 + histogram.resolution)));
+  if (!fits) ByteReader::fail();
+  return histogram;
+}
+
+DType read_dtype(ByteReader& in) {
+  const auto code = in.value<std::uint8_t>();
+  if (code >= dtype_count) ByteReader::fail();
+  return static_cast<DType>(code);
+}
+
+void write(ByteWriter& out, const TensorSummary& s) {
+  out.value(s.dtype);
+  out.list(s.shape);
+  out.value(s.summary);
+  out.value(s.histogram.has_value());
+  if (s.histogram) write(out, *s.histogram);
+  out.value(s.fingerprint.has_value());
+  if (s.fingerprint) out.value(*s.fingerprint);
+}
+
+TensorSummary read_summary(ByteReader& in) {
+  TensorSummary s;
+  s.dtype = read_dtype(in);
+  s.shape = in.list<std::int64_t>();
+  s.summary = in.value<Summary>();
+  if (in.value<std::uint8_t>() != 0) s.histogram = read_histogram(in);
+  if (in.value<std::uint8_t>() != 0) s.fingerprint = in.value<std::uint64_t>();
+  return s;
+}
+
+}  // namespace
+
+Stream::Stream(DType dtype, const Options& options) : partial_(dtype, options) {}
+
+std::uint64_t Stream::count() const { return count_ + implicit_zeros_ + (merged_ ? merged_->summary.count : 0); }
+
+void Stream::update(const SparseView& piece) {
+  if (piece.values.dtype != dtype()) {
+    throw std::invalid_argument("x: has dtype " + std::string(row(piece.values.dtype).name) + ", this accumulator " +
+                                std::string(row(dtype()).name));
+  }
+  const ElementReader reader(piece.values);
+  const std::size_t item_size = row(dtype()).item_size;
+  const std::uint64_t total = reader.count();
+  std::uint64_t at = 0;
+  std::vector<std::byte> buffer(block_size * item_size);
+  const auto keep = [&](std::uint64_t count) {
+    const auto* from = static_cast<const std::byte*>(reader.read(at, static_cast<std::uint32_t>(count), buffer.data()));
+    pending_.insert(pending_.end(), from, from + count * item_size);
+    at += count;
+  };
+  if (!pending_.empty()) {
+    keep(std::min<std::uint64_t>(total, block_size - pending_.size() / item_size));
+    if (pending_.size() == block_size * item_size) {
+      const ElementReader whole(pending_.data(), item_size, block_size);
+      reduce({{{&partial_, &whole, 0, block_size}}}, 1);
+      pending_.clear();
+    }
+  }
+  const std::uint64_t whole = (total - at) / block_size * block_size;
+  if (whole != 0) {
+    reduce({{{&partial_, &reader, at, whole}}}, options().threads);
+    at += whole;
+  }
+  if (at < total) keep(total - at);
+  count_ += total;
+  implicit_zeros_ += piece.implicit_zeros;
+}
+
+void Stream::merge(const Stream& other) {
+  const Options &a = options(), &b = other.options();
+  if (dtype() != other.dtype()) {
+    throw std::invalid_argument("other: has dtype " + std::string(row(other.dtype()).name) + ", this accumulator " +
+                                std::string(row(dtype()).name));
+  }
+  if (a.histogram != b.histogram || a.resolution != b.resolution) {
+    throw std::invalid_argument("other: counts another histogram than this accumulator (histogram=, resolution=)");
+  }
+  const TensorSummary theirs = other.summary();
+  merged_ = merged_ ? tensometer::merge(*merged_, theirs) : theirs;
+}
+
+TensorSummary Stream::summary() const {
+  Partial all(partial_);
+  const std::size_t item_size = row(dtype()).item_size;
+  if (!pending_.empty()) {
+    const ElementReader rest(pending_.data(), item_size, pending_.size() / item_size);
+    reduce({{{&all, &rest, 0, rest.count()}}}, 1);
+  }
+  TensorSummary own = all.finish({static_cast<std::int64_t>(count_ + implicit_zeros_)}, implicit_zeros_);
+  return merged_ ? tensometer::merge(own, *merged_) : own;
+}
+
+std::string Stream::save() const {
+  ByteWriter out;
+  out.value(stream_magic);
+  out.value(dtype());
+  out.value(options().histogram);
+  out.value(options().resolution);
+  out.value(options().fingerprint);
+  out.value(options().threads);
+  out.value(partial_.blocks);
+  out.value(partial_.fold);
+  out.value(partial_.hash);
+  write(out, partial_.histogram);
+  if (partial_.bytes) out.value(*partial_.bytes);
+  out.list(pending_);
+  out.value(count_);
+  out.value(implicit_zeros_);
+  out.value(merged_.has_value());
+  if (merged_) write(out, *merged_);
+  return out.take();
+}
+
+Stream Stream::restore(const std::string& bytes) {
+  ByteReader in(bytes);
+  if (in.value<std::uint32_t>() != stream_magic) ByteReader::fail();
+  const DType dtype = read_dtype(in);
+  Options options;
+  const auto mode = in.value<std::uint8_t>();
+  if (mode > static_cast<std::uint8_t>(HistogramMode::sampled)) ByteReader::fail();
+  options.histogram = static_cast<HistogramMode>(mode);
+  options.resolution = in.value<unsigned>();
+  options.fingerprint = in.value<std::uint8_t>() != 0;
+  options.threads = in.value<unsigned>();
+  if (options.resolution > max_resolution) ByteReader::fail();
+  Stream stream(dtype, options);
+  stream.partial_.blocks = in.value<std::uint64_t>();
+  stream.partial_.fold = in.value<Fold<Summary>>();
+  stream.partial_.hash = in.value<std::uint64_t>();
+  stream.partial_.histogram = read_histogram(in);
+  if (stream.partial_.bytes) *stream.partial_.bytes = in.value<ByteCounts>();
+  stream.pending_ = in.list<std::byte>();
+  stream.count_ = in.value<std::uint64_t>();
+  stream.implicit_zeros_ = in.value<std::uint64_t>();
+  if (in.value<std::uint8_t>() != 0) stream.merged_ = read_summary(in);
+  in.end();
+  if (stream.pending_.size() >= block_size * row(dtype).item_size) ByteReader::fail();
+  return stream;
+}
+
+std::string save(const TensorSummary& summary) {
+  ByteWriter out;
+  out.value(summary_magic);
+  write(out, summary);
+  return out.take();
+}
+
+TensorSummary restore_summary(const std::string& bytes) {
+  ByteReader in(bytes);
+  if (in.value<std::uint32_t>() != summary_magic) ByteReader::fail();
+  TensorSummary s = read_summary(in);
+  in.end();
+  return s;
+}
+
+}  // namespace tensometer

@@ -1,0 +1,72 @@
+#include "tensor_summary.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "dispatch.hpp"
+
+namespace tensometer {
+namespace {
+
+const LogHistogram& histogram_of(const TensorSummary& s) {
+  if (!s.histogram) throw std::invalid_argument("histogram: this summary has none; summarize with histogram=True");
+  return *s.histogram;
+}
+
+}  // namespace
+
+TensorSummary merge(const TensorSummary& a, const TensorSummary& b) {
+  if (a.dtype != b.dtype) {
+    throw std::invalid_argument("other: has dtype " + std::string(row(b.dtype).name) + ", this summary " +
+                                std::string(row(a.dtype).name));
+  }
+  const FloatEnvironment environment;
+  TensorSummary both = a;
+  merge(both.summary, b.summary);
+  const bool joins = !a.shape.empty() && a.shape.size() == b.shape.size() &&
+                     std::equal(a.shape.begin() + 1, a.shape.end(), b.shape.begin() + 1);
+  if (joins) {
+    both.shape[0] += b.shape[0];
+  } else {
+    both.shape = {static_cast<std::int64_t>(both.summary.count)};
+  }
+  both.fingerprint.reset();
+  if (a.histogram && b.histogram) {
+    merge(*both.histogram, *b.histogram);
+  } else {
+    both.histogram.reset();
+  }
+  return both;
+}
+
+double quantile(const TensorSummary& s, double q) {
+  const double estimate = histogram_of(s).quantile(q);
+  if (s.summary.finite() == 0) return nan_value;
+  if (q == 0) return s.summary.min;
+  if (q == 1) return s.summary.max;
+  return std::clamp(estimate, s.summary.min, s.summary.max);
+}
+
+std::uint64_t underflow(const TensorSummary& s, std::string_view format) {
+  const std::uint64_t small = histogram_of(s).count_magnitudes(0, format_named(format).vanishes_below);
+  return small > s.summary.zeros ? small - s.summary.zeros : 0;
+}
+
+std::uint64_t subnormal(const TensorSummary& s, std::string_view format) {
+  const Format& f = format_named(format);
+  return histogram_of(s).count_magnitudes(f.vanishes_below, f.smallest);
+}
+
+std::uint64_t overflow(const TensorSummary& s, std::string_view format) {
+  const double limit = format_named(format).overflows_at;
+  const std::uint64_t certain = histogram_of(s).count_magnitudes(limit, infinity);
+  return std::max<std::uint64_t>(certain, s.summary.linf() >= limit ? 1 : 0);
+}
+
+double headroom(const TensorSummary& s, std::string_view format) {
+  const double largest = format_named(format).largest;
+  return s.summary.finite() ? largest / s.summary.linf() : nan_value;
+}
+
+}  // namespace tensometer

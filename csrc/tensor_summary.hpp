@@ -1,0 +1,48 @@
+// The finished value of one tensor: its Summary and what goes with it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "dtype.hpp"
+#include "histogram.hpp"
+#include "summary.hpp"
+
+namespace tensometer {
+
+struct TensorSummary {
+  DType dtype = DType::k_float32;
+  std::vector<std::int64_t> shape;
+  Summary summary;
+  std::optional<LogHistogram> histogram;
+  std::optional<std::uint64_t> fingerprint;
+
+  bool operator==(const TensorSummary&) const = default;
+};
+
+// Both as one tensor: shapes that agree but for the first dimension join along it, others are flattened; without a
+// fingerprint, and with a histogram only if both have one. Throws std::invalid_argument if the dtypes differ.
+TensorSummary merge(const TensorSummary& a, const TensorSummary& b);
+
+// The next three need a histogram and throw std::invalid_argument without one, or for an unknown format. Of an empty
+// tensor they are NaN, 0 and 0.
+
+// The histogram's quantile, within [min, max]; exactly min at 0 and max at 1.
+double quantile(const TensorSummary& s, double q);
+// Non-zero elements that rounding to the format turns into zero: magnitude below half its smallest sub-normal. (At
+// exactly half, where ties-to-even gives zero too, an element shares the bin of what survives and is not counted.)
+std::uint64_t underflow(const TensorSummary& s, std::string_view format);
+// Elements that stay, but below the format's smallest normal value, where precision is lost.
+std::uint64_t subnormal(const TensorSummary& s, std::string_view format);
+// Finite elements too large for the format, from the value on that rounds beyond its largest. Exact where that value is a
+// bin's edge (the 8-bit formats from resolution 4 on); for float16 and bfloat16 elements from the next power of two on, and
+// 1 if the largest magnitude alone tells that there is one.
+std::uint64_t overflow(const TensorSummary& s, std::string_view format);
+
+// The format's largest value divided by the largest magnitude; infinite for all zeros, NaN if nothing is finite. Throws
+// std::invalid_argument for an unknown format.
+double headroom(const TensorSummary& s, std::string_view format);
+
+}  // namespace tensometer

@@ -1,0 +1,39 @@
+"""tensometer: every tensor of a model reduced to a small, exact summary in one pass."""
+
+from tensometer._core import (
+    Accumulator,
+    Comparison,
+    Histogram,
+    LogHistogram,
+    Summary,
+    SummaryTable,
+    __version__,
+    compare,
+    dtypes,
+    histogram,
+    isa,
+    isas,
+    summarize,
+    summarize_many,
+    summarize_units,
+)
+from tensometer.scanner import scan
+
+__all__ = [
+    "Accumulator",
+    "Comparison",
+    "Histogram",
+    "LogHistogram",
+    "Summary",
+    "SummaryTable",
+    "__version__",
+    "compare",
+    "dtypes",
+    "histogram",
+    "isa",
+    "isas",
+    "scan",
+    "summarize",
+    "summarize_many",
+    "summarize_units",
+]

@@ -1,0 +1,7 @@
+"""`python -m tensometer`."""
+
+import sys
+
+from tensometer.cli import main
+
+sys.exit(main())

@@ -1,0 +1,6 @@
+"""Files of tensors: names, types, shapes, and elements read in bounded memory. No file here is trusted."""
+
+from tensometer.checkpoint.entry import CheckpointError, Entry, RowsNotReadableError, as_tensor, printable
+from tensometer.checkpoint.sharded import read_checkpoint
+
+__all__ = ["CheckpointError", "Entry", "RowsNotReadableError", "as_tensor", "printable", "read_checkpoint"]

@@ -1,0 +1,167 @@
+"""Reader of PyTorch's .pt, .pth, .bin and .ckpt: torch tells what is where, the bytes are mapped like any others.
+
+torch loads with `weights_only=True` onto the meta device, so that it builds the tensors without their data and notes
+where in the archive each storage begins.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tensometer.checkpoint.entry import (
+    MAX_DIMENSIONS,
+    MAX_TENSORS,
+    NUMPY_DTYPES,
+    CheckpointError,
+    Entry,
+    Source,
+    element_count,
+    printable,
+)
+from tensometer.checkpoint.mapped import MappedFile, reason
+from tensometer.checkpoint.sources import MappedSource, StridedSource
+from tensometer.checkpoint.zipped import Member, members, opened
+from tensometer.extras import require
+
+# The pickle holds no tensor data: about 150 bytes a tensor. One byte of it can make an unpickler allocate about 64.
+MAX_PICKLE = 16 << 20
+# These may be called by a weights-only pickle with any size, and would fill that much memory.
+_ALLOCATORS = re.compile(rb"\b(bytearray|_rebuild_device_tensor_from_cpu_tensor)\n")
+_MAX_DEPTH = 64
+_UNSUPPORTED = re.compile(r"Unsupported (?:global|class|operand|operator)[^\n]*")
+
+
+def read_torch(path: Path) -> list[Entry]:
+    """Every tensor reachable through the file's dictionaries and lists, named by the keys joined with dots."""
+    file = MappedFile(path)
+    if file.map[:4] != b"PK\x03\x04":
+        raise CheckpointError(
+            path,
+            "is not a PyTorch zip archive; a file of PyTorch 1.5 or older becomes one "
+            "by torch.save(torch.load(old, weights_only=True), new)",
+        )
+    found = members(file)
+    _check_pickle(path, found)
+    storages = {member.offset: member for member in found}
+    if len(storages) != len(found):
+        raise CheckpointError(path, "two members of the archive begin at the same byte")
+    entries: list[Entry] = []
+    seen: dict[tuple[object, ...], str] = {}
+    for name, tensor in _tensors(path, _load(path)):
+        entries.append(_entry(file, storages, seen, name, tensor))
+        if len(entries) > MAX_TENSORS:
+            raise CheckpointError(path, f"holds more than {MAX_TENSORS} tensors")
+    file.close()
+    return entries
+
+
+def _check_pickle(path: Path, found: list[Member]) -> None:
+    pickles = [member for member in found if member.name.rpartition("/")[2] == "data.pkl"]
+    if len(pickles) != 1:
+        raise CheckpointError(path, f"has {len(pickles)} members named data.pkl; a PyTorch archive has one")
+    if pickles[0].size > MAX_PICKLE:
+        raise CheckpointError(path, f"has a pickle of {pickles[0].size} bytes; at most {MAX_PICKLE} are read")
+    for name, size in ((member.name.partition("/")[2], member.size) for member in found):
+        if not name.startswith("data/") and size > MAX_PICKLE:
+            raise CheckpointError(path, f"member {name!r} has {size} bytes; at most {MAX_PICKLE} are read")
+    with opened(path) as archive:
+        pickled = archive.read(pickles[0].info)
+        byteorder = next((m for m in found if m.name.partition("/")[2] == "byteorder"), None)
+        if byteorder is not None and archive.read(byteorder.info) != b"little":
+            raise CheckpointError(path, "is not little-endian")
+    allocator = _ALLOCATORS.search(pickled)
+    if allocator is not None:
+        raise CheckpointError(path, f"calls {allocator[1].decode()}, which no tensor needs")
+
+
+def _load(path: Path) -> object:
+    torch = require("torch", extra="torch", purpose="reading PyTorch files")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, weights_only=True, mmap=True, map_location="meta")
+    # What torch raises on hostile bytes is not a closed list.
+    except Exception as error:
+        unsupported = _UNSUPPORTED.search(str(error))
+        why = unsupported[0] if unsupported else reason(error)
+        raise CheckpointError(path, f"cannot be loaded with weights_only=True: {printable(why)[:200]}") from error
+
+
+def _tensors(path: Path, root: object) -> Iterator[tuple[str, Any]]:
+    """Tensors below `root`, depth first. Bounded, for a small pickle may describe an endless or exponential tree."""
+    torch = require("torch", extra="torch", purpose="reading PyTorch files")
+    pending: list[Iterator[tuple[str, object]]] = [iter([("", root)])]
+    visited = 0
+    while pending:
+        try:
+            name, value = next(pending[-1])
+        except StopIteration:
+            pending.pop()
+            continue
+        visited += 1
+        if visited > 4 * MAX_TENSORS:
+            raise CheckpointError(path, f"holds more than {4 * MAX_TENSORS} objects")
+        if isinstance(value, torch.Tensor):
+            yield name or "tensor", value
+        elif isinstance(value, Mapping | list | tuple):
+            if len(pending) > _MAX_DEPTH:
+                raise CheckpointError(path, f"nests its dictionaries and lists more than {_MAX_DEPTH} levels deep")
+            pending.append(_children(name, value))
+
+
+def _children(
+    prefix: str, value: Mapping[Any, object] | list[object] | tuple[object, ...]
+) -> Iterator[tuple[str, object]]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for key, child in items:
+        # Keys may be any hashable object; its text may be long.
+        text = key if isinstance(key, str) else repr(key)
+        text = printable(text[:256])
+        yield (f"{prefix}.{text}" if prefix else text), child
+
+
+def _entry(
+    file: MappedFile, storages: dict[int, Member], seen: dict[tuple[object, ...], str], name: str, tensor: Any
+) -> Entry:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    shape = tuple(tensor.shape)
+    if dtype not in NUMPY_DTYPES or tensor.is_quantized:
+        return Entry(name, str(file.path), dtype, shape, 0, None, f"dtype {dtype} is not supported")
+    if str(tensor.layout) != "torch.strided":
+        layout = str(tensor.layout).removeprefix("torch.")
+        return Entry(name, str(file.path), dtype, shape, 0, None, f"layout {layout} is not supported")
+    storage = tensor.untyped_storage()
+    begin = getattr(storage, "_checkpoint_offset", None)
+    member = storages.get(begin) if isinstance(begin, int) else None
+    if member is None or not member.stored or member.size < storage.nbytes():
+        raise CheckpointError(file.path, f"the data of tensor {name!r} is not a stored member of the archive")
+    bits = NUMPY_DTYPES[dtype]
+    strides = tuple(stride * bits.itemsize for stride in tensor.stride())
+    first = tensor.storage_offset() * bits.itemsize
+    _check_bounds(file, name, member, first, shape, strides)
+    nbytes = element_count(shape) * bits.itemsize
+    place = (member.offset + first, dtype, shape, strides)
+    tied_to = seen.setdefault(place, name)
+    if nbytes > file.size:
+        why = f"an expanded view: {nbytes} bytes in a file of {file.size}"
+        return Entry(name, str(file.path), dtype, shape, nbytes, None, why)
+    source: Source
+    if tensor.is_contiguous():
+        source = MappedSource(file, member.offset + first, bits, shape)
+    else:
+        source = StridedSource(file, member.offset + first, bits, shape, strides)
+    return Entry(name, str(file.path), dtype, shape, nbytes, source, tied_to="" if tied_to == name else tied_to)
+
+
+def _check_bounds(
+    file: MappedFile, name: str, member: Member, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    if len(shape) > MAX_DIMENSIONS:
+        raise CheckpointError(
+            file.path, f"tensor {name!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are read"
+        )
+    last = first + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True) if size > 1)
+    if 0 not in shape and (first < 0 or any(stride < 0 for stride in strides) or last >= member.size):
+        raise CheckpointError(file.path, f"tensor {name!r} reaches byte {last} of a storage of {member.size} bytes")

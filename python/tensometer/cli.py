@@ -1,0 +1,113 @@
+"""The command line: `tensometer scan`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tensometer.flags import SERVE_DTYPES, Severity
+from tensometer.report import FORMATS, SORT_KEYS, sort_entries, write_report
+from tensometer.report.progress import progress_bar
+from tensometer.scanner import scan
+
+EXIT_CLEAN, EXIT_FLAGS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_EPILOG = (
+    "exit codes: 0 no flag at or above --fail-on, 1 flags at or above it, 2 bad input or arguments, 130 interrupted"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+        return _scan(options)
+    except BrokenPipeError:
+        # The reader has seen enough. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CLEAN
+    except (OSError, ValueError, ImportError) as error:
+        print(f"tensometer: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except MemoryError:
+        print("tensometer: out of memory", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("tensometer: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _scan(options: argparse.Namespace) -> int:
+    with progress_bar() as progress:
+        report = scan(
+            options.paths,
+            filter=options.filter,
+            units=options.units,
+            serve_dtype=options.serve_dtype,
+            compare=options.compare,
+            threads=options.threads,
+            progress=progress,
+        )
+    if not report.entries:
+        raise ValueError("there is no tensor" + (f" whose name matches {options.filter!r}" if options.filter else ""))
+    if options.sort is not None or options.reverse:
+        report = sort_entries(report, options.sort or "name", reverse=options.reverse)
+    if options.output is None:
+        write_report(report, options.format, sys.stdout)
+    else:
+        with options.output.open("w", encoding="utf-8", newline="") as stream:
+            write_report(report, options.format, stream)
+    if options.fail_on == "never" or report.worst is None:
+        return EXIT_CLEAN
+    return EXIT_FLAGS if report.worst >= Severity[options.fail_on.upper()] else EXIT_CLEAN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tensometer", description="See the health of every tensor of a model.")
+    parser.add_argument("--version", action="version", version=f"tensometer {version('tensometer')}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "scan",
+        help="summarise and judge every tensor of a checkpoint",
+        description="Summarise and judge every tensor of checkpoint files (.safetensors, .pt, .pth, .bin, .ckpt, .npy, "
+        ".npz, .gguf), of shards through their *.index.json, or of folders.",
+        epilog=_EPILOG,
+    )
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a file, an index of shards, or a folder")
+    command.add_argument("--format", choices=tuple(FORMATS), default="table", help="default: table")
+    command.add_argument(
+        "--output", "-o", metavar="FILE", type=Path, help="write the report to a file instead of stdout"
+    )
+    command.add_argument(
+        "--sort",
+        choices=SORT_KEYS,
+        metavar="KEY",
+        help=f"numbers largest first, text from A to Z (default: the files' order); one of {', '.join(SORT_KEYS)}",
+    )
+    command.add_argument("--reverse", action="store_true", help="turn the order of --sort round")
+    command.add_argument("--filter", metavar="REGEX", help="only tensors whose name the expression matches somewhere")
+    command.add_argument("--units", action="store_true", help="also judge rows: dead, constant, identical")
+    command.add_argument("--threads", type=_positive, metavar="N", help="default: the CPUs this process may use")
+    command.add_argument(
+        "--fail-on",
+        choices=(*(severity.label for severity in Severity), "never"),
+        default="error",
+        help="the least severity that makes the exit code 1 (default: error)",
+    )
+    command.add_argument("--compare", metavar="BASELINE", help="pair every tensor with the baseline's of the same name")
+    command.add_argument(
+        "--serve-dtype",
+        choices=SERVE_DTYPES,
+        default="auto",
+        help="the type whose range values should fit (default: auto, float16 for float32 and float64 tensors)",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number

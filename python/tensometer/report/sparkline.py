@@ -1,0 +1,30 @@
+"""A histogram as one line of text."""
+
+import numpy as np
+
+from tensometer._core import Summary
+
+WIDTH = 20
+BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII = " .:-=+*#@"
+_GRID = np.arange(WIDTH + 1) / WIDTH
+_TO_ASCII = str.maketrans(BLOCKS, ASCII)
+
+
+def sparkline(summary: Summary) -> str:
+    """The finite elements between min and max, WIDTH equal bins; the tallest is full, blank is none at all."""
+    histogram = summary.histogram
+    low, high = float(summary.min), float(summary.max)
+    # Written so that NaN (no finite element) and a width beyond float64 give no line.
+    if histogram is None or not 0 < high - low < np.inf:
+        return ""
+    edges = low + _GRID * (high - low)
+    edges[-1] = high
+    counts = histogram.to_uniform(edges)
+    levels = np.ceil(counts * ((len(BLOCKS) - 1) / max(1.0, counts.max()))).astype(int)
+    return "".join(BLOCKS[level] for level in levels.tolist())
+
+
+def as_ascii(text: str) -> str:
+    """For output that has no block characters."""
+    return text.translate(_TO_ASCII)

@@ -1,0 +1,124 @@
+"""A scan's report as a table: by rich on a terminal, aligned plain text in a pipe."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TextIO
+
+from tensometer.checkpoint import printable
+from tensometer.extras import available
+from tensometer.flags import Flag, Severity
+from tensometer.report.sparkline import as_ascii
+from tensometer.scan_report import ScanEntry, ScanReport, Statistics
+
+_HEADINGS = ("name", "dtype", "shape", "min", "max", "mean", "std", "l2", "zeros", "nonfinite", "histogram", "flags")
+_CHANGE_HEADINGS = ("name", "relative update", "cosine", "changed", "largest |difference|")
+_NUMERIC = frozenset(("min", "max", "mean", "std", "l2", "zeros", "nonfinite", *_CHANGE_HEADINGS[1:]))
+_STYLES = {Severity.NOTE: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
+
+Row = Sequence[str]
+
+
+def write_table(report: ScanReport, stream: TextIO) -> None:
+    """The tensors, what changed in them, every flag in words, and the totals."""
+    rich = available("rich.console") if stream.isatty() else None
+    if rich is not None:
+        _write_rich(report, stream)
+        return
+    lines = [*_aligned(_HEADINGS, map(_cells, report.entries))]
+    if report.compared:
+        lines += ["", *_aligned(_CHANGE_HEADINGS, _change_rows(report))]
+    lines += ["", *map(_flag_line, _worst_first(report.flags)), _totals(report)]
+    write_text(stream, "\n".join(line.rstrip() for line in lines) + "\n")
+
+
+def write_text(stream: TextIO, text: str) -> None:
+    """Text whose block characters become ASCII where the stream has none."""
+    encoding = stream.encoding
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = as_ascii(text).encode(encoding, "backslashreplace").decode(encoding)
+    stream.write(text)
+
+
+def _write_rich(report: ScanReport, stream: TextIO) -> None:
+    # Text objects throughout: in strings rich would obey markup, and names come from files.
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, width=shutil.get_terminal_size().columns, highlight=False, emoji=False)
+    ascii_only = not console.encoding.lower().startswith("utf")
+    console.print(_rich_table(_HEADINGS, map(_cells, report.entries), ascii_only))
+    if report.compared:
+        console.print(_rich_table(_CHANGE_HEADINGS, _change_rows(report), ascii_only))
+    for flag in _worst_first(report.flags):
+        console.print(Text(_flag_line(flag), _STYLES[flag.severity]))
+    console.print(Text(_totals(report)))
+
+
+def _rich_table(headings: Row, rows: Iterable[Row], ascii_only: bool) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for heading in headings:
+        justify: Literal["left", "right"] = "right" if heading in _NUMERIC else "left"
+        is_name = heading == "name"
+        table.add_column(heading, justify=justify, no_wrap=not is_name, overflow="fold" if is_name else "ellipsis")
+    for row in rows:
+        table.add_row(*(Text(as_ascii(cell) if ascii_only else cell) for cell in row))
+    return table
+
+
+def _aligned(headings: Row, rows: Iterable[Row]) -> Iterable[str]:
+    table = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = zip(row, [heading in _NUMERIC for heading in headings], widths, strict=True)
+        yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, right, width in cells)
+
+
+def _cells(entry: ScanEntry) -> Row:
+    statistics = entry.statistics
+    shape = "x".join(map(str, entry.shape)) or "scalar"
+    head = (printable(entry.name), printable(entry.dtype), shape)
+    flags = " ".join(dict.fromkeys(flag.name for flag in entry.flags))
+    return (*head, *(("",) * 7 if statistics is None else _numbers(statistics)), entry.sparkline, flags)
+
+
+def _numbers(statistics: Statistics) -> Row:
+    s = statistics
+    return (*map(_number, (s.min, s.max, s.mean, s.std, s.l2)), str(s.zeros), str(s.nan + s.posinf + s.neginf))
+
+
+def _change_rows(report: ScanReport) -> Iterable[Row]:
+    for entry in report.entries:
+        change = entry.change
+        if change is not None:
+            numbers = (change.relative_update, change.cosine, change.changed_fraction, change.max_abs_difference)
+            yield (printable(entry.name), *map(_number, numbers))
+
+
+def _number(value: float | int) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _worst_first(flags: Iterable[Flag]) -> list[Flag]:
+    return sorted(flags, key=lambda flag: -flag.severity)
+
+
+def _flag_line(flag: Flag) -> str:
+    return f"{flag.severity.label}: {printable(flag.tensor)}: {flag.name}: {printable(flag.sentence)}"
+
+
+def _totals(report: ScanReport) -> str:
+    totals = report.totals
+    counts = {severity: sum(flag.severity == severity for flag in report.flags) for severity in reversed(Severity)}
+    found = ", ".join(f"{count} {severity.label}{'' if count == 1 else 's'}" for severity, count in counts.items())
+    skipped = f" ({totals.skipped} skipped)" if totals.skipped else ""
+    speed = totals.nbytes / 1e9 / totals.seconds if totals.seconds else 0.0
+    return (
+        f"{totals.tensors} tensors{skipped}, {totals.elements} elements, {totals.nbytes} bytes "
+        f"in {totals.seconds:.3f} s ({speed:.2f} GB/s): {found}"
+    )

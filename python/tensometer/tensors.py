@@ -1,0 +1,76 @@
+"""Objects of other libraries -> something the core reads: a NumPy array or a DLPack capsule.
+
+The core reads NumPy arrays and tensors with the DLPack exchange interface by itself; only what is left arrives here.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Adapted = tuple[object, str | None, tuple[int, ...] | None, int]
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """The bits of a tensor whose dtype NumPy lacks.
+
+    data: an array of unsigned integers of the dtype's size (uint16 for bfloat16, uint8 for the float8 types); shape and
+    strides are the tensor's. dtype: any name in tensometer.dtypes(). ValueError on use if the sizes differ.
+    """
+
+    data: np.ndarray[Any, Any]
+    dtype: str
+
+
+def adapt(x: Any, argument: str) -> Adapted:
+    """Return (array or DLPack capsule, dtype name or None, dense shape or None, implicit zeros).
+
+    Raises TypeError for what is no tensor, ValueError for a tensor that does not lie in CPU memory.
+    """
+    if isinstance(x, RawTensor):
+        return x.data, x.dtype, None, 0
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return _adapt_torch(x, argument, torch)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{argument}: is a masked array; pass its compressed() values")
+    if isinstance(x, np.ndarray):
+        return x.view(np.ndarray), None, None, 0
+    if hasattr(x, "__cuda_array_interface__") and not hasattr(x, "__dlpack__"):
+        raise ValueError(f"{argument}: lies on a CUDA device; this build reduces tensors in CPU memory")
+    if hasattr(x, "__array_interface__"):
+        return np.asarray(x), None, None, 0
+    if hasattr(x, "__dlpack__"):
+        return _capsule(x), None, None, 0
+    try:
+        view = memoryview(x)
+    except TypeError:
+        raise TypeError(
+            f"{argument}: {type(x).__name__} is not a tensor (needs NumPy, torch, DLPack, an array interface or a buffer)"
+        ) from None
+    return np.asarray(view), None, None, 0
+
+
+def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
+    if x.device.type != "cpu":
+        raise ValueError(f"{argument}: lies on {x.device}; this build reduces tensors in CPU memory")
+    if x.is_quantized:
+        raise TypeError(f"{argument}: dtype {x.dtype} (quantized) cannot be summarized; pass x.int_repr() or dequantize it")
+    x = x.detach()
+    if x.layout != torch.strided:
+        # Duplicate entries of a COO tensor add up, so they must be joined before they can be counted.
+        values = (x.coalesce() if x.layout == torch.sparse_coo else x).values()
+        return _capsule(values), None, tuple(x.shape), x.numel() - values.numel()
+    return _capsule(x.resolve_conj().resolve_neg()), None, None, 0
+
+
+def _capsule(x: Any) -> object:
+    """A DLPack capsule, versioned where the producer knows versions."""
+    try:
+        return x.__dlpack__(max_version=(1, 0))
+    except TypeError:
+        return x.__dlpack__()
