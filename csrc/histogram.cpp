@@ -153,33 +153,64 @@ void merge(LogHistogram& a, const LogHistogram& b) {
   a = std::move(both);
 }
 
-std::uint32_t* LogCounter::table(unsigned resolution) {
-  const std::size_t size = std::size_t{1} << (9 + resolution);
-  if (table_.size() < size) table_.resize(size, 0);
-  return table_.data();
+std::uint32_t* LogCounter::tables(unsigned resolution) {
+  const std::size_t size = std::size_t{2} << (9 + resolution);
+  if (tables_.size() < size) tables_.resize(size, 0);
+  return tables_.data();
 }
 
-LogHistogram LogCounter::extract(unsigned resolution, double lowest, double highest, std::uint64_t weight) {
+namespace {
+
+// Appends the counters of one sign, from magnitude index `top` down, and zeroes them. Most lines of a table are empty, so
+// lines are tested whole; the search ends once all `expected` elements are found, but never before the line of zero, as
+// zeros are not among the expected and may be of either sign.
+template <class Append>
+void drain(std::uint32_t* even, std::uint32_t* odd, std::uint32_t top, std::uint64_t expected, const Append& append) {
+  constexpr std::uint32_t line = 16;
+  std::uint64_t found = 0;
+  for (std::uint32_t first = top / line * line;; first = found < expected ? first - line : 0) {
+    std::uint32_t any = 0;
+    for (std::uint32_t k = 0; k < line; ++k) any |= even[first + k] | odd[first + k];
+    if (any != 0) {
+      for (std::uint32_t i = first + line; i-- > first;) {
+        const std::uint32_t number = even[i] + odd[i];
+        if (number != 0) append(i, number);
+        found += number;
+      }
+      std::fill_n(even + first, line, 0u);
+      std::fill_n(odd + first, line, 0u);
+    }
+    if (first == 0) return;
+  }
+}
+
+}  // namespace
+
+LogHistogram LogCounter::extract(unsigned resolution, const Counted& counted, std::uint64_t weight) {
   LogHistogram result;
   result.resolution = resolution;
-  std::uint32_t* positive = table(resolution);
   const std::uint32_t half = half_of(resolution), finite = finite_bins(resolution);
-  std::uint32_t* negative = positive + half;
-  const auto take = [&](std::uint32_t& counter, std::uint32_t bin) {
-    if (counter == 0) return;
-    result.bins.push_back(bin);
-    result.counts.push_back(counter * weight);
-    counter = 0;
+  std::uint32_t* even = tables(resolution);
+  std::uint32_t* odd = even + 2 * half;
+  for (std::uint32_t* table : {even, even + half, odd, odd + half}) std::fill(table + finite, table + half, 0u);
+  if (!(counted.lowest <= counted.highest)) return result;  // no element was finite
+  const std::uint32_t top_negative = counted.lowest < 0 ? magnitude_index(-counted.lowest, resolution) : 0;
+  const std::uint32_t top_positive = counted.highest > 0 ? magnitude_index(counted.highest, resolution) : 0;
+  bins_.clear();
+  counts_.clear();
+  const auto append = [&](std::uint32_t bin, std::uint32_t number) {
+    bins_.push_back(bin);
+    counts_.push_back(number * weight);
   };
-  if (lowest <= highest) {  // otherwise no element was finite
-    // A zero may be of either sign whatever the extremes say, so bin 0 of both is always looked at.
-    const std::uint32_t top_negative = lowest < 0 ? magnitude_index(-lowest, resolution) : 0;
-    const std::uint32_t top_positive = highest > 0 ? magnitude_index(highest, resolution) : 0;
-    for (std::uint32_t i = top_negative + 1; i-- > 0;) take(negative[i], half - 1 - i);
-    for (std::uint32_t i = 0; i <= top_positive; ++i) take(positive[i], half + i);
-  }
-  std::fill(positive + finite, positive + half, 0u);
-  std::fill(negative + finite, negative + half, 0u);
+  drain(even + half, odd + half, top_negative, counted.negatives,
+        [&](std::uint32_t i, std::uint32_t number) { append(half - 1 - i, number); });
+  const auto positive = static_cast<std::ptrdiff_t>(bins_.size());
+  drain(even, odd, top_positive, counted.positives,
+        [&](std::uint32_t i, std::uint32_t number) { append(half + i, number); });
+  std::reverse(bins_.begin() + positive, bins_.end());
+  std::reverse(counts_.begin() + positive, counts_.end());
+  result.bins = bins_;
+  result.counts = counts_;
   return result;
 }
 

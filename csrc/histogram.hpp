@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "dtype.hpp"
@@ -48,17 +50,24 @@ void merge(LogHistogram& a, const LogHistogram& b);
 // The bin of a finite value.
 std::uint32_t bin_of(double value, unsigned resolution);
 
-// A dense table of counters, indexed by the top bits of the float32 pattern as they stand (sign first). Always zero
-// between uses, so that a tensor of a few elements does not pay for clearing it.
+// What is known of the elements that were counted: it tells where to look for them in the tables.
+struct Counted {
+  std::uint64_t negatives = 0, positives = 0;
+  double lowest = std::numeric_limits<double>::infinity(), highest = -std::numeric_limits<double>::infinity();
+};
+
+// The two dense tables that a histogram kernel counts in. Always zero between uses, so that a tensor of a few elements
+// does not pay for clearing them.
 class LogCounter {
  public:
-  std::uint32_t* table(unsigned resolution);
+  std::uint32_t* tables(unsigned resolution);
   // Returns what was counted, times weight, ordered by value, and leaves zeros.
-  // No finite element counted since may lie outside [lowest, highest].
-  LogHistogram extract(unsigned resolution, double lowest, double highest, std::uint64_t weight);
+  LogHistogram extract(unsigned resolution, const Counted& counted, std::uint64_t weight);
 
  private:
-  std::vector<std::uint32_t> table_;
+  std::vector<std::uint32_t> tables_;
+  std::vector<std::uint32_t> bins_;  // of the last extraction: kept so that results are allocated once, at their size
+  std::vector<std::uint64_t> counts_;
 };
 
 // A numeric format that tensors are served in, as far as rounding a value to it is concerned.

@@ -109,7 +109,7 @@ Summary reduce_block(DType dtype, const void* data, std::uint32_t count, bool hi
   Summary s = finish_block(sums, lanes == DType::k_float64);
   if (dtype == DType::k_int64) integer_extremes<std::int64_t>(data, count, s);
   if (dtype == DType::k_uint64) integer_extremes<std::uint64_t>(data, count, s);
-  if (histogram) isa.histogram->count[index](data, count, resolution, memory.counter.table(resolution));
+  if (histogram) isa.histogram->count[index](data, count, resolution, memory.counter.tables(resolution));
   return s;
 }
 
@@ -129,21 +129,20 @@ void run_chunk(const Chunk& chunk, ChunkResult& result) {
   const bool table = row(partial.dtype).lanes == Lanes::table;
   if (table) result.bytes = std::make_unique<ByteCounts>();
   std::uint64_t block = chunk.block, weight = 1;
-  double lowest = infinity, highest = -infinity;
+  Counted counted;
   Summary group;
   for (std::uint64_t at = 0; at < chunk.count; at += block_size, ++block) {
-    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, chunk.count - at));
-    const void* data = chunk.reader->read(chunk.first + at, count, memory.elements);
-    if (options.fingerprint) result.hash += hash_block(data, count * item_size, block);
+    const auto size = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, chunk.count - at));
+    const void* data = chunk.reader->read(chunk.first + at, size, memory.elements);
+    if (options.fingerprint) result.hash += hash_block(data, size * item_size, block);
     if (table) {
-      count_bytes(data, count, *result.bytes);
+      count_bytes(data, size, *result.bytes);
       continue;
     }
     const std::uint64_t counts_for = block_weight(options.histogram, block);
     weight = std::max(weight, counts_for);
-    const Summary s = reduce_block(partial.dtype, data, count, counts_for != 0, options.resolution);
-    lowest = std::min(lowest, s.min);
-    highest = std::max(highest, s.max);
+    const Summary s = reduce_block(partial.dtype, data, size, counts_for != 0, options.resolution);
+    if (counts_for != 0) count(s, counted);
     if (!chunk.groups) {
       result.summaries.push_back(s);
     } else if (block % fold_width == 0) {
@@ -154,7 +153,7 @@ void run_chunk(const Chunk& chunk, ChunkResult& result) {
     }
   }
   if (!table && options.histogram != HistogramMode::none) {
-    result.histogram = memory.counter.extract(options.resolution, lowest, highest, weight);
+    result.histogram = memory.counter.extract(options.resolution, counted, weight);
   }
 }
 
@@ -208,7 +207,7 @@ Partial::Partial(const Partial& other)
       hash(other.hash),
       bytes(other.bytes ? std::make_unique<ByteCounts>(*other.bytes) : nullptr) {}
 
-TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros) const {
+TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros) && {
   const FloatEnvironment environment;
   TensorSummary result;
   result.dtype = dtype;
@@ -216,7 +215,7 @@ TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t imp
   result.shape = std::move(shape);
   result.summary = bytes ? summary_of_bytes(dtype, *bytes) : fold.result();
   if (options.histogram != HistogramMode::none) {
-    result.histogram = bytes ? histogram_of_bytes(dtype, *bytes, options.resolution) : histogram;
+    result.histogram = bytes ? histogram_of_bytes(dtype, *bytes, options.resolution) : std::move(histogram);
     result.histogram->add(bin_of(0.0, options.resolution), implicit_zeros);
   }
   Summary zeros = zeros_summary(implicit_zeros);
@@ -260,7 +259,7 @@ std::vector<TensorSummary> summarize(std::span<const SparseView> tensors, const 
   std::vector<TensorSummary> results;
   results.reserve(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    results.push_back(partials[i].finish(tensors[i].shape, tensors[i].implicit_zeros));
+    results.push_back(std::move(partials[i]).finish(tensors[i].shape, tensors[i].implicit_zeros));
   }
   return results;
 }

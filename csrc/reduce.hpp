@@ -41,8 +41,8 @@ struct Partial {
   Partial(Partial&&) noexcept = default;
   Partial& operator=(Partial&&) noexcept = default;
 
-  // With `implicit_zeros` that a sparse tensor does not store.
-  TensorSummary finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros = 0) const;
+  // With `implicit_zeros` that a sparse tensor does not store. Leaves nothing to append to.
+  TensorSummary finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros = 0) &&;
 };
 
 // Elements [first, first + count) of a reader, to be appended to a partial reduction. All but the last piece that a

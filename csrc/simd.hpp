@@ -180,4 +180,17 @@ TENSOMETER_INLINE VDouble load_lanes(const Integer* p) {
   return __builtin_convertvector(v, VDouble);
 }
 
+// Widens `count` elements to lanes.
+template <class Lane, class T>
+TENSOMETER_INLINE void widen_block(const T* x, std::uint32_t count, Lane* lanes) {
+  constexpr std::uint32_t width = Simd<Lane>::lanes;
+  std::uint32_t i = 0;
+  for (; i + width <= count; i += width) store(lanes + i, load_lanes(x + i));
+  for (; i < count; ++i) {
+    T element;
+    std::memcpy(&element, x + i, sizeof element);
+    lanes[i] = static_cast<Lane>(widen(element));
+  }
+}
+
 }  // namespace tensometer

@@ -118,7 +118,7 @@ TensorSummary Stream::summary() const {
     const ElementReader rest(pending_.data(), item_size, pending_.size() / item_size);
     reduce({{{&all, &rest, 0, rest.count()}}}, 1);
   }
-  TensorSummary own = all.finish({static_cast<std::int64_t>(count_ + implicit_zeros_)}, implicit_zeros_);
+  TensorSummary own = std::move(all).finish({static_cast<std::int64_t>(count_ + implicit_zeros_)}, implicit_zeros_);
   return merged_ ? tensometer::merge(own, *merged_) : own;
 }
 

@@ -16,6 +16,13 @@ const LogHistogram& histogram_of(const TensorSummary& s) {
 
 }  // namespace
 
+void count(const Summary& s, Counted& counted) {
+  counted.negatives += s.negatives;
+  counted.positives += s.finite() - s.negatives - s.zeros;
+  counted.lowest = std::min(counted.lowest, s.min);
+  counted.highest = std::max(counted.highest, s.max);
+}
+
 TensorSummary merge(const TensorSummary& a, const TensorSummary& b) {
   if (a.dtype != b.dtype) {
     throw std::invalid_argument("other: has dtype " + std::string(row(b.dtype).name) + ", this summary " +

@@ -1,6 +1,7 @@
 #include "uniform.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -28,6 +29,23 @@ std::vector<std::int64_t> histogram_of_table(DType dtype, const ByteCounts& coun
   return result;
 }
 
+// How far the position (x - first) * per_unit, computed in the lane type, can be from the real one, in bins, plus how far an
+// edge can be from where equal widths would put it. Three roundings (difference, factor, product), each of at most half a
+// unit in the last place of a number up to count: count * 2^-24 (2^-53) apiece, and one more to spare. The edges as the
+// vectors see them are rounded to the lane type, which moves a position by no more than the spare.
+double margin_of(std::span<const double> edges, double per_unit, Lanes lanes) {
+  const double count = static_cast<double>(edges.size() - 1);
+  const double epsilon = lanes == Lanes::f32 ? 0x1p-24 : 0x1p-53;
+  const auto narrow = [&](double x) { return lanes == Lanes::f32 ? static_cast<double>(static_cast<float>(x)) : x; };
+  if (narrow(edges.front()) != edges.front() || narrow(edges.back()) != edges.back()) return 1;
+  if (!(per_unit > 0x1p-100 && per_unit < 0x1p100) || count > 0x1p20) return 1;
+  double margin = 0;
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    margin = std::max(margin, std::fabs((edges[i] - edges.front()) * per_unit - static_cast<double>(i)));
+  }
+  return margin + 4 * count * epsilon;
+}
+
 struct Worker {
   alignas(64) std::byte elements[block_size * 8];
   alignas(64) double lanes[block_size];
@@ -42,11 +60,17 @@ void count_range(const ElementReader& reader, DType dtype, std::uint64_t first, 
   for (std::uint64_t at = first; at < last; at += block_size) {
     const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, last - at));
     const void* data = reader.read(at, count, memory->elements);
-    isa.block->widen[static_cast<std::size_t>(dtype)](data, count, memory->lanes);
+    const void* lanes = data;
+    const bool as_it_lies = (dtype == DType::k_float32 || dtype == DType::k_float64) &&
+                            reinterpret_cast<std::uintptr_t>(data) % row(dtype).item_size == 0;
+    if (!as_it_lies) {
+      isa.block->widen[static_cast<std::size_t>(dtype)](data, count, memory->lanes);
+      lanes = memory->lanes;
+    }
     if (row(dtype).lanes == Lanes::f32) {
-      isa.uniform->f32(reinterpret_cast<const float*>(memory->lanes), count, bins, table);
+      isa.uniform->f32(static_cast<const float*>(lanes), count, bins, table);
     } else {
-      isa.uniform->f64(memory->lanes, count, bins, table);
+      isa.uniform->f64(static_cast<const double*>(lanes), count, bins, table);
     }
   }
 }
@@ -63,8 +87,9 @@ std::vector<std::int64_t> uniform_histogram(const TensorView& view, std::span<co
   const bool table_type = row(view.dtype).lanes == Lanes::table;
   ByteCounts bytes{};
   std::vector<std::int64_t> result(edges.size() - 1);
-  const UniformBins bins{edges.data(), static_cast<std::uint32_t>(result.size()),
-                         static_cast<double>(result.size()) / (edges.back() - edges.front())};
+  const double per_unit = static_cast<double>(result.size()) / (edges.back() - edges.front());
+  const UniformBins bins{edges.data(), static_cast<std::uint32_t>(result.size()), per_unit,
+                         margin_of(edges, per_unit, row(view.dtype).lanes)};
   std::mutex mutex;
   parallel_for(chunks, helpers, [&](std::size_t chunk) {
     const std::uint64_t first = chunk * chunk_elements, last = std::min(reader.count(), first + chunk_elements);
@@ -78,10 +103,13 @@ std::vector<std::int64_t> uniform_histogram(const TensorView& view, std::span<co
       const std::lock_guard lock(mutex);
       for (std::size_t v = 0; v < mine.size(); ++v) bytes[v] += mine[v];
     } else {
-      std::vector<std::uint32_t> mine(result.size() + 1);  // the last counter takes what lies outside
+      const std::size_t size = result.size() + 1;  // the last counter takes what lies outside
+      std::vector<std::uint32_t> mine(4 * size);
       count_range(reader, view.dtype, first, last, bins, mine.data());
       const std::lock_guard lock(mutex);
-      for (std::size_t i = 0; i < result.size(); ++i) result[i] += mine[i];
+      for (std::size_t i = 0; i < result.size(); ++i) {
+        for (std::size_t k = 0; k < 4; ++k) result[i] += mine[k * size + i];
+      }
     }
   });
   return table_type ? histogram_of_table(view.dtype, bytes, edges) : result;

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,13 @@ CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDe
 FUNCTIONS = {node.name: node for node in STUB.body if isinstance(node, ast.FunctionDef)}
 # Written by Python or pybind11 for every class or module, or (pickling, equality) implied by another in the stub.
 IMPLIED = {"__doc__", "__module__", "__hash__", "__reduce__", "__reduce_ex__", "__dict__", "__weakref__", "__new__"}
+
+# What stubtest says of every pybind11 class, and of an alias that only type checkers need.
+PYBIND11 = re.compile(
+    r"is inconsistent, metaclass differs$"
+    r'|__init__ is inconsistent, stub does not have \*args parameter "args"$'
+    r"|HistogramOption is not present at runtime$"
+)
 
 
 def members(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
@@ -39,12 +47,12 @@ def written_signature(function: object, name: str) -> ast.arguments:
 
 def parameters(arguments: ast.arguments) -> list[tuple[str, str, str | None]]:
     """Name, kind and default of every parameter but self."""
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
-    either = [(argument.arg, "positional", default) for argument, default in zip(positional, defaults, strict=True)]
-    keyword = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    found = either + [(argument.arg, "keyword", default) for argument, default in keyword]
-    return [(name, kind, default and ast.unparse(default)) for name, kind, default in found if name != "self"]
+    positional: list[ast.arg] = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+    keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    found = [(argument.arg, "positional", default) for argument, default in zip(positional, defaults, strict=True)]
+    found += [(argument.arg, "keyword", default) for argument, default in keywords]
+    return [(name, kind, ast.unparse(default) if default else None) for name, kind, default in found if name != "self"]
 
 
 def signatures() -> list[tuple[str, object, ast.FunctionDef]]:
@@ -91,4 +99,6 @@ def test_mypy_stubtest_agrees() -> None:
     command = [sys.executable, "-m", "mypy.stubtest", "tensometer._core", "--concise"]
     environment = os.environ | {"MYPYPATH": str(PACKAGE.parent)}
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert not run.stderr
+    disagreements = [line for line in run.stdout.splitlines() if not PYBIND11.search(line)]
+    assert not disagreements, "\n".join(disagreements)

@@ -28,7 +28,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "x.npy"
         np.save(file, x)
-        command = [Path(sys.prefix) / "bin" / "tensometer", "scan", file]
+        command = [f"{sys.prefix}/bin/tensometer", "scan", str(file)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "float32" in output
     print(f"tensometer {tensometer.__version__}: {', '.join(tensometer.isas())}; scan works without any extra")

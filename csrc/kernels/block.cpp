@@ -1,9 +1,9 @@
 // The sums of one block, for the instruction set this file is compiled for.
 //
-// 32 vector registers of 64 bytes hold all three sums of the 128 lanes: one sweep over the block does everything. Other
-// machines sweep the block several times, a few lanes at a time; a first sweep then reads the memory in order (strided
-// sweeps that touch memory first run at less than half the speed), computes what depends on no order, and leaves
-// narrower types widened in a buffer.
+// A sweep runs over all rows of some columns with every accumulator in a register. 32 vector registers hold the three
+// sums of eight vectors, which on a machine with 64-byte vectors are all 128 lanes of float32: one sweep. With 16
+// registers a sweep has two vectors: six sums are just enough to hide the latency of an addition (two adders, three
+// cycles), and six more registers take what depends on no order, the pivot and the masks.
 #include "kernels/kernels.hpp"
 #include "simd.hpp"
 
@@ -13,11 +13,9 @@ namespace {
 template <class Lane>
 struct Shape {
   static constexpr int lanes = Simd<Lane>::lanes;
-  // Three accumulators for each vector of lanes: 24 of 32 registers, 12 of 16.
-  static constexpr int vectors = vector_registers == 32 ? 8 : 4;
+  static constexpr int vectors = vector_registers == 32 ? 8 : 2;
   static constexpr int sweep = vectors * lanes;
   static constexpr int sweeps = static_cast<int>(block_lanes) / sweep;
-  static constexpr bool fused = sweeps == 1;
 };
 
 template <class Lane>
@@ -45,13 +43,23 @@ struct Order {
 template <class Lane>
 TENSOMETER_INLINE void collect(const Order<Lane>& order, BlockSums& sums) {
   using S = Simd<Lane>;
-  for (int k = 0; k < S::lanes; ++k) {
-    const double low = order.lowest[k], high = order.highest[k];
-    sums.min = low < sums.min ? low : sums.min;
-    sums.max = high > sums.max ? high : sums.max;
-    sums.zeros -= static_cast<std::uint32_t>(order.zeros[k]);
-    sums.negatives -= static_cast<std::uint32_t>(order.negatives[k]);
+  alignas(64) Lane lowest[S::lanes], highest[S::lanes];
+  alignas(64) typename S::Word zeros[S::lanes], negatives[S::lanes];
+  store(lowest, order.lowest), store(highest, order.highest);
+  store(zeros, order.zeros), store(negatives, order.negatives);
+  for (int half = S::lanes / 2; half > 0; half /= 2) {
+    for (int k = 0; k < half; ++k) {
+      lowest[k] = lowest[k + half] < lowest[k] ? lowest[k + half] : lowest[k];
+      highest[k] = highest[k + half] > highest[k] ? highest[k + half] : highest[k];
+      zeros[k] += zeros[k + half];
+      negatives[k] += negatives[k + half];
+    }
   }
+  const double low = static_cast<double>(lowest[0]), high = static_cast<double>(highest[0]);
+  sums.min = low < sums.min ? low : sums.min;
+  sums.max = high > sums.max ? high : sums.max;
+  sums.zeros -= static_cast<std::uint32_t>(zeros[0]);  // a mask is -1 where it holds
+  sums.negatives -= static_cast<std::uint32_t>(negatives[0]);
 }
 
 template <class Lane>
@@ -89,21 +97,25 @@ TENSOMETER_INLINE double fold(const Lane* lane) {
 }
 
 // The lanes of `sweep` columns starting at `x`, over all rows. The hot loop: nothing else lives in this function.
-template <class Lane, bool fused, class T>
-TENSOMETER_INLINE void sweep_columns(const T* x, int rows, Lane pivot_value, Lane* sum_out, Lane* squares_out,
-                                     Lane* magnitudes_out, Order<Lane>& order_out) {
+// Where a block takes several sweeps, each fetches its share of the next block meanwhile, in order: strided sweeps that
+// find their memory in no cache run at less than half the speed. (To prefetch beyond a tensor's end is harmless.)
+template <class Lane, class T>
+TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, Lane pivot_value, Lane* sum_out,
+                                     Lane* squares_out, Lane* magnitudes_out, Order<Lane>& order_out) {
   using V = typename Simd<Lane>::Vector;
   constexpr int vectors = Shape<Lane>::vectors, lanes = Simd<Lane>::lanes;
   const V pivot = broadcast<V>(pivot_value);
   V sum[vectors] = {}, squares[vectors] = {}, magnitudes[vectors] = {};
-  Order<Lane> order;
+  Order<Lane> order = order_out;
   for (int row = 0; row < rows; ++row, x += block_lanes) {
+    if constexpr (Shape<Lane>::sweeps > 1) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += Shape<Lane>::sweep * static_cast<int>(sizeof(T));
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; ++i) {
       const V v = load_lanes(x + i * lanes);
-      if constexpr (fused) {
-        TENSOMETER_COUNT(order, v)
-      }
+      TENSOMETER_COUNT(order, v)
       const V d = v - pivot;
       sum[i] += d;
       squares[i] += d * d;
@@ -116,7 +128,7 @@ TENSOMETER_INLINE void sweep_columns(const T* x, int rows, Lane pivot_value, Lan
     store(squares_out + i * lanes, squares[i]);
     store(magnitudes_out + i * lanes, magnitudes[i]);
   }
-  if constexpr (fused) order_out = order;
+  order_out = order;
 }
 
 // As sweep_columns, but skips what is not finite and multiplies by a power of two.
@@ -149,32 +161,6 @@ TENSOMETER_INLINE void sweep_careful(const Lane* x, int rows, Lane pivot_value, 
   }
 }
 
-// Widens `count` elements to lanes.
-template <class Lane, class T>
-TENSOMETER_INLINE void widen_block(const T* x, std::uint32_t count, Lane* lanes) {
-  constexpr std::uint32_t width = Simd<Lane>::lanes;
-  std::uint32_t i = 0;
-  for (; i + width <= count; i += width) store(lanes + i, load_lanes(x + i));
-  for (; i < count; ++i) {
-    T element;
-    std::memcpy(&element, x + i, sizeof element);
-    lanes[i] = static_cast<Lane>(widen(element));
-  }
-}
-
-// The first sweep of a machine that needs several: reads in order, counts, and widens into `lanes` unless T is Lane.
-template <class Lane, bool keep, class T>
-TENSOMETER_INLINE void first_sweep(const T* x, std::uint32_t count, Lane* lanes, Order<Lane>& order_out) {
-  constexpr std::uint32_t width = Simd<Lane>::lanes;
-  Order<Lane> order;
-  for (std::uint32_t i = 0; i < count; i += width) {
-    const auto v = load_lanes(x + i);
-    if constexpr (keep) store(lanes + i, v);
-    TENSOMETER_COUNT(order, v)
-  }
-  order_out = order;
-}
-
 template <class Lane>
 TENSOMETER_INLINE bool finite_value(Lane x) {
   return __builtin_fabs(static_cast<double>(x)) < infinity;
@@ -196,6 +182,8 @@ TENSOMETER_INLINE Lane pivot_of(const Lane* row, std::uint32_t count, Lane scale
 
 template <class Lane>
 TENSOMETER_INLINE void finish_sums(const LaneSums<Lane>& lanes, Lane pivot, BlockSums& sums) {
+  sums.min += 0.0;  // a zero extreme is +0, whichever zero the vectors kept
+  sums.max += 0.0;
   sums.pivot = static_cast<double>(pivot);
   sums.sum = fold(lanes.sum);
   sums.squares = fold(lanes.squares);
@@ -276,55 +264,35 @@ __attribute__((noinline)) void careful_sums(const Lane* x, std::uint32_t count, 
   finish_sums(lanes, pivot, sums);
 }
 
-// All statistics of `count` lanes, given that the order-free ones are in `order` where this is not the fused sweep.
+// All statistics of a block whose elements need no care, or the news that they do.
 template <class Lane, class T>
-TENSOMETER_INLINE void plain_sums(const T* x, const Lane* first_row, std::uint32_t count, Order<Lane>& order,
-                                  BlockSums& sums) {
-  using Columns = Shape<Lane>;
+TENSOMETER_INLINE void plain_sums(const T* x, std::uint32_t count, BlockSums& sums) {
+  constexpr int sweep = Shape<Lane>::sweep;
   const int rows = static_cast<int>(count / block_lanes);
-  const std::uint32_t rest = count % block_lanes;
-  const Lane pivot = pivot_of(first_row, count < block_lanes ? count : block_lanes, Lane(1), false);
+  const std::uint32_t rest = count % block_lanes, first_row = rows != 0 ? block_lanes : rest;
+  alignas(64) Lane row[block_lanes];
+  widen_block(x, first_row, row);
+  const Lane pivot = pivot_of(row, first_row, Lane(1), false);
   LaneSums<Lane> lanes;
-  for (int first = 0; first < static_cast<int>(block_lanes); first += Columns::sweep) {
-    sweep_columns<Lane, Columns::fused>(x + first, rows, pivot, lanes.sum + first, lanes.squares + first,
-                                        lanes.magnitudes + first, order);
+  Order<Lane> order;
+  const char* ahead = reinterpret_cast<const char*>(x) + sizeof(T) * block_size;
+  for (int first = 0; first < static_cast<int>(block_lanes); first += sweep) {
+    sweep_columns(x + first, ahead, rows, pivot, lanes.sum + first, lanes.squares + first, lanes.magnitudes + first,
+                  order);
+    ahead += sweep * static_cast<int>(sizeof(T)) * rows;
   }
   if (rest != 0) {
-    alignas(64) Lane row[block_lanes];
     widen_block(x + rows * static_cast<int>(block_lanes), rest, row);
     add_row<false>(row, rest, pivot, Lane(1), lanes);
-    if constexpr (Columns::fused) count_careful(row, rest, sums);
+    count_careful(row, rest, sums);
   }
+  if (rows != 0) collect(order, sums);
   finish_sums(lanes, pivot, sums);
 }
 
 template <class Lane>
 TENSOMETER_INLINE bool needs_care(const BlockSums& sums) {
   return !(sums.magnitudes < infinity) || block_exponent<Lane>(largest_magnitude<Lane>(sums)) != 0;
-}
-
-// Lanes that are already widened, or elements of the lane type itself.
-template <class Lane>
-TENSOMETER_INLINE void sums_of_lanes(const Lane* x, std::uint32_t count, BlockSums& sums) {
-  Order<Lane> order;
-  if constexpr (!Shape<Lane>::fused) {
-    const std::uint32_t whole = count / Simd<Lane>::lanes * Simd<Lane>::lanes;
-    first_sweep<Lane, false>(x, whole, static_cast<Lane*>(nullptr), order);
-    alignas(64) Lane rest[Simd<Lane>::lanes];
-    __builtin_memcpy(rest, x + whole, (count - whole) * sizeof(Lane));
-    count_careful(rest, count - whole, sums);
-  }
-  alignas(64) Lane row[block_lanes];
-  __builtin_memcpy(row, x, (count < block_lanes ? count : block_lanes) * sizeof(Lane));
-  plain_sums(x, row, count, order, sums);
-  collect(order, sums);
-}
-
-template <class Lane>
-TENSOMETER_INLINE void aligned_careful(const Lane* x, std::uint32_t count, BlockSums& sums) {
-  alignas(64) Lane lanes[block_size];
-  __builtin_memcpy(lanes, x, count * sizeof(Lane));
-  careful_sums(lanes, count, sums);
 }
 
 // One row, in float64 lanes whatever the type.
@@ -337,9 +305,9 @@ TENSOMETER_INLINE void one_row(const T* x, std::uint32_t count, BlockSums& sums)
   } else {
     alignas(64) Lane lanes[block_lanes];
     widen_block(x, count, lanes);
-    for (std::uint32_t i = 0; i < count; ++i) row[i] = lanes[i];
+    for (std::uint32_t i = 0; i < count; ++i) row[i] = static_cast<double>(lanes[i]);
   }
-  sums_of_lanes(row, count, sums);
+  plain_sums<double>(row, count, sums);
   if (needs_care<double>(sums)) careful_sums(row, count, sums);
 }
 
@@ -349,32 +317,16 @@ void block_sums(const void* data, std::uint32_t count, BlockSums& sums) {
   const T* x = static_cast<const T*>(data);
   sums = BlockSums{};
   sums.count = count;
+  if (count == 0) return;
   if (count <= block_lanes) {
-    if (count != 0) one_row(x, count, sums);
-  } else if constexpr (std::is_same_v<T, Lane>) {
-    sums_of_lanes(x, count, sums);
-    if (needs_care<Lane>(sums)) aligned_careful(x, count, sums);
-  } else if constexpr (Shape<Lane>::fused) {
-    alignas(64) Lane row[block_lanes];
-    widen_block(x, block_lanes, row);
-    Order<Lane> order;
-    plain_sums(x, row, count, order, sums);
-    collect(order, sums);
-    if (needs_care<Lane>(sums)) {
-      alignas(64) Lane lanes[block_size];
-      widen_block(x, count, lanes);
-      careful_sums(lanes, count, sums);
-    }
-  } else {
+    one_row(x, count, sums);
+    return;
+  }
+  plain_sums<Lane>(x, count, sums);
+  if (needs_care<Lane>(sums)) {
     alignas(64) Lane lanes[block_size];
-    const std::uint32_t whole = count / Simd<Lane>::lanes * Simd<Lane>::lanes;
-    Order<Lane> order;
-    first_sweep<Lane, true>(x, whole, lanes, order);
-    widen_block(x + whole, count - whole, lanes + whole);
-    count_careful(lanes + whole, count - whole, sums);
-    plain_sums(lanes, lanes, count, order, sums);
-    collect(order, sums);
-    if (needs_care<Lane>(sums)) careful_sums(lanes, count, sums);
+    widen_block(x, count, lanes);
+    careful_sums(lanes, count, sums);
   }
 }
 

@@ -11,7 +11,8 @@ namespace tensometer {
 // Sums of one block: `count` elements (0 to 4096) of the table's type, at any alignment. Equal to reference_block.
 using BlockKernel = void (*)(const void* data, std::uint32_t count, BlockSums& sums);
 
-// Adds a block's elements to a table of 2^(9 + resolution) counters, indexed by the top bits of the float32 pattern.
+// Adds a block's elements to two tables of 2^(9 + resolution) counters each, one behind the other, indexed by the top
+// bits of the float32 pattern. What a bin holds is the sum of both.
 using HistogramKernel = void (*)(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t* table);
 
 // Pair statistics of one block, over pairs in which both elements are finite; the sums are scaled by 2^-(exponents).
@@ -29,15 +30,16 @@ using PairKernel = void (*)(const Lane* old_lanes, const Lane* new_lanes, std::u
 // Widens a block to its lane type: float or double, as dtype_rows says.
 using WidenKernel = void (*)(const void* data, std::uint32_t count, void* lanes);
 
-// Counts elements of a block into bins: bin i holds edges[i] <= x < edges[i + 1], the last one its upper edge too.
-// `guess` is bins / (last - first); the bin it suggests is corrected against the edges until it is right.
+// Counts elements of a block into bins: bin i holds edges[i] <= x < edges[i + 1], the last one its upper edge too. There
+// are four tables of count + 1 counters, one behind the other; a bin holds the sum over them.
 struct UniformBins {
-  const double* edges;
-  std::uint32_t bins;
-  double guess;
+  const double* edges;  // count + 1, ascending
+  std::uint32_t count;
+  double per_unit;  // count / (last - first)
+  double margin;    // a position farther than this from a whole number is in the bin that its whole part says
 };
 template <class Lane>
-using UniformKernel = void (*)(const Lane* lanes, std::uint32_t count, const UniformBins& bins, std::uint32_t* table);
+using UniformKernel = void (*)(const Lane* lanes, std::uint32_t count, const UniformBins& bins, std::uint32_t* tables);
 
 // Null where a type has no lanes of its own (one-byte and complex types).
 struct BlockKernels {

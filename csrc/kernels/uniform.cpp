@@ -1,33 +1,79 @@
 // Counting a block into bins given by their edges, as numpy.histogram does: by comparison with the edges, not by trust in
-// a division. A multiplication guesses the bin; it is then corrected until edges[bin] <= x < edges[bin + 1].
+// a division.
+//
+// Where bins are of equal width, a multiplication gives a position whose whole part is the bin, unless it lies so close to
+// a whole number that rounding may have carried it across. `margin` bounds that (uniform.cpp derives it). A row of elements
+// that all stay clear of it is done with vectors; the rest, a few in a million, is compared with the edges.
 #include "kernels/kernels.hpp"
 #include "simd.hpp"
 
 namespace tensometer {
 namespace {
 
+// The bin by comparison: `guess` is corrected until edges[bin] <= x < edges[bin + 1].
+TENSOMETER_INLINE std::int32_t exact_bin(double x, const UniformBins& bins) {
+  const auto top = static_cast<std::int32_t>(bins.count) - 1;
+  if (!(x >= bins.edges[0] && x <= bins.edges[bins.count])) return top + 1;
+  const double position = (x - bins.edges[0]) * bins.per_unit;
+  // A range so wide that it overflows gives NaN here, and the walk starts at bin 0.
+  std::int32_t bin = position <= static_cast<double>(top) ? static_cast<std::int32_t>(position) : position > 0 ? top : 0;
+  while (bin > 0 && x < bins.edges[bin]) --bin;
+  while (bin < top && x >= bins.edges[bin + 1]) ++bin;
+  return bin;
+}
+
+// One row's bins, in words as wide as a lane; what lies outside, and NaN, goes to one beyond the last, which nobody reads.
+// False if an element was too close to call. Adding 2^23 (2^52) rounds a position to a whole number and leaves that number
+// in the low bits, on every instruction set.
 template <class Lane>
-void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, std::uint32_t* table) {
-  const double first = bins.edges[0], last = bins.edges[bins.bins];
-  const std::int32_t top = static_cast<std::int32_t>(bins.bins) - 1;
-  alignas(64) std::int32_t guess[block_size];
-  // Outside (and NaN) goes to one bin beyond the last, which nobody reads.
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const double value = static_cast<double>(x[i]);
-    const bool inside = (value >= first) & (value <= last);
-    const double position = inside ? (value - first) * bins.guess : 0.0;
-    // A range that overflows gives NaN here, and the correction walks from bin 0.
-    const std::int32_t bin = position <= bins.bins ? static_cast<std::int32_t>(position) : 0;
-    guess[i] = inside ? (bin < top ? bin : top) : top + 1;
+TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typename Simd<Lane>::Word* out) {
+  using S = Simd<Lane>;
+  using V = typename S::Vector;
+  using M = typename S::Mask;
+  using Bits = typename S::Bits;
+  constexpr Lane shifter = sizeof(Lane) == 4 ? static_cast<Lane>(0x1p23) : static_cast<Lane>(0x1p52);
+  const V first = broadcast<V>(static_cast<Lane>(bins.edges[0]));
+  const V last = broadcast<V>(static_cast<Lane>(bins.edges[bins.count]));
+  const V per_unit = broadcast<V>(static_cast<Lane>(bins.per_unit)), margin = broadcast<V>(static_cast<Lane>(bins.margin));
+  const V round = broadcast<V>(shifter), neutral = broadcast<V>(static_cast<Lane>(0.5));
+  const Bits outside = Bits{} + bins.count;
+  M unsure{};
+  for (std::uint32_t k = 0; k < block_lanes; k += S::lanes) {
+    const V v = load<V>(x + k);
+    const M inside = (M)(v >= first) & (M)(v <= last);
+    const V position = select(inside, (v - first) * per_unit, neutral);
+    const V shifted = position + round, off = position - (shifted - round);
+    const M below = (M)(off < 0);  // the nearest whole number lies above: the bin is one less
+    unsure |= (M)(magnitude<Lane>(off) <= margin);
+    const Bits bin = bits_of<Bits>(shifted) - bits_of<Bits>(round) + bits_of<Bits>(below);
+    store(out + k, select(inside, bin, outside));
   }
-  for (std::uint32_t i = 0; i < count; ++i) {
-    std::int32_t bin = guess[i];
-    if (bin <= top) {
-      const double value = static_cast<double>(x[i]);
-      while (bin > 0 && value < bins.edges[bin]) --bin;
-      while (bin < top && value >= bins.edges[bin + 1]) ++bin;
+  typename S::Word lane[S::lanes], any = 0;
+  store(lane, unsure);
+  for (const typename S::Word word : lane) any |= word;
+  return any == 0;
+}
+
+template <class Lane>
+void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, std::uint32_t* tables) {
+  using Word = typename Simd<Lane>::Word;
+  alignas(64) Word found[block_lanes];
+  const std::size_t size = bins.count + std::size_t{1};
+  for (std::uint32_t first = 0; first < count; first += block_lanes) {
+    const std::uint32_t width = count - first < block_lanes ? count - first : block_lanes;
+    if (width < block_lanes || bins.margin >= 0.5 || !bins_of_row(x + first, bins, found)) {
+      for (std::uint32_t k = 0; k < width; ++k) {
+        found[k] = static_cast<Word>(exact_bin(static_cast<double>(x[first + k]), bins));
+      }
     }
-    ++table[bin];
+    std::uint32_t k = 0;
+    for (; k + 4 <= width; k += 4) {
+      ++tables[found[k]];
+      ++tables[size + found[k + 1]];
+      ++tables[2 * size + found[k + 2]];
+      ++tables[3 * size + found[k + 3]];
+    }
+    for (; k < width; ++k) ++tables[found[k]];
   }
 }
 

@@ -77,20 +77,11 @@ class Facts:
     dtype: str
     shape: tuple[int, ...]
     summary: Summary
-    serve_dtype: str
+    target: str | None
+    is_matrix: bool
     rows: Rows | None = None
     rows_unread: str = ""
     tied_to: str = ""
-
-    @property
-    def floating(self) -> bool:
-        """Whether the elements are floating-point numbers (complex ones included)."""
-        return self.dtype.startswith(("float", "bfloat", "complex"))
-
-    @property
-    def is_matrix(self) -> bool:
-        """A floating-point tensor with two dimensions or more of more than one element."""
-        return self.floating and sum(size > 1 for size in self.shape) >= 2
 
     @property
     def is_mask(self) -> bool:
@@ -109,13 +100,18 @@ class Facts:
         summary = self.summary
         return summary.count > 1 and summary.nonfinite == 0 and summary.min == summary.max
 
-    @property
-    def target(self) -> str | None:
-        """The type that the tensor would be served in, where it differs from its own."""
-        if not self.floating or self.dtype.startswith("complex"):
-            return None
-        target = AUTO_SERVE_DTYPE.get(self.dtype) if self.serve_dtype == "auto" else self.serve_dtype
-        return None if target in (None, "none", self.dtype) else target
+
+def target_of(dtype: str, serve_dtype: str) -> str | None:
+    """The type that a tensor would be served in, where its range can differ from its own."""
+    if not dtype.startswith(("float", "bfloat")):
+        return None
+    target = AUTO_SERVE_DTYPE.get(dtype) if serve_dtype == "auto" else serve_dtype
+    return None if target in (None, "none", dtype) else target
+
+
+def is_matrix(dtype: str, shape: tuple[int, ...]) -> bool:
+    """A floating-point tensor with at least two dimensions larger than 1."""
+    return len(shape) - shape.count(1) >= 2 and dtype.startswith(("float", "bfloat", "complex"))
 
 
 # A tail this far beyond the bulk: the 0.05 % and 99.95 % quantiles of a normal distribution lie at 3.3 standard
@@ -175,16 +171,15 @@ def _constant(facts: Facts) -> str | None:
 
 
 def _dead_rows(facts: Facts) -> str | None:
-    return None if facts.is_table else _zero_rows(facts)
+    return None if facts.rows is None or facts.is_table else _zero_rows(facts.rows)
 
 
 def _padding_rows(facts: Facts) -> str | None:
-    return _zero_rows(facts) if facts.is_table else None
+    return None if facts.rows is None or not facts.is_table else _zero_rows(facts.rows)
 
 
-def _zero_rows(facts: Facts) -> str | None:
-    rows = facts.rows
-    if rows is None or not len(rows.dead) or len(rows.dead) == rows.count:
+def _zero_rows(rows: Rows) -> str | None:
+    if not len(rows.dead) or len(rows.dead) == rows.count:
         return None
     return f"{_rows(rows.dead)} of {rows.count} {_are(len(rows.dead))} all zero"
 
@@ -197,19 +192,19 @@ def _constant_rows(facts: Facts) -> str | None:
 
 
 def _identical_rows(facts: Facts) -> str | None:
-    return None if facts.is_table else _equal_rows(facts)
+    return None if facts.rows is None or facts.is_table else _equal_rows(facts.rows)
 
 
 def _identical_table_rows(facts: Facts) -> str | None:
-    return _equal_rows(facts) if facts.is_table else None
+    return None if facts.rows is None or not facts.is_table else _equal_rows(facts.rows)
 
 
-def _equal_rows(facts: Facts) -> str | None:
-    if facts.rows is None or not facts.rows.identical:
+def _equal_rows(rows: Rows) -> str | None:
+    if not rows.identical:
         return None
-    groups = [f"{_rows(group)}" for group in facts.rows.identical[:3]]
-    more = len(facts.rows.identical) - len(groups)
-    return f"identical: {'; '.join(groups)}{f' and {more} more groups' if more else ''} of {facts.rows.count}"
+    groups = [_rows(group) for group in rows.identical[:3]]
+    more = len(rows.identical) - len(groups)
+    return f"identical: {'; '.join(groups)}{f' and {more} more groups' if more else ''} of {rows.count}"
 
 
 def _rows_not_judged(facts: Facts) -> str | None:
@@ -237,7 +232,7 @@ def _underflow(facts: Facts) -> str | None:
 
 def _outliers(facts: Facts) -> str | None:
     summary = facts.summary
-    if not facts.floating or facts.dtype.startswith("complex") or summary.count < OUTLIER_MIN_COUNT:
+    if summary.count < OUTLIER_MIN_COUNT or not facts.dtype.startswith(("float", "bfloat")):
         return None
     bulk = max(abs(summary.quantile(OUTLIER_QUANTILE)), abs(summary.quantile(1 - OUTLIER_QUANTILE)))
     if not summary.linf > OUTLIER_RATIO * bulk > 0:
@@ -325,8 +320,7 @@ FLAGS: tuple[Kind, ...] = (*(kind for kind, _ in RULES), SKIPPED, ADDED, MISSING
 
 def judge(facts: Facts) -> tuple[Flag, ...]:
     """The flags of one tensor, in the table's order."""
-    found = ((kind, check(facts)) for kind, check in RULES)
-    return tuple(kind.flag(facts.name, sentence) for kind, sentence in found if sentence)
+    return tuple([kind.flag(facts.name, sentence) for kind, check in RULES if (sentence := check(facts))])
 
 
 def _rows(indices: Indices) -> str:

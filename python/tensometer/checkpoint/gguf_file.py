@@ -57,12 +57,15 @@ class _Cursor:
         return begin
 
     def u32(self) -> int:
+        """The 32-bit number here."""
         return int(struct.unpack_from("<I", self.file.map, self.skip(4))[0])
 
     def u64(self) -> int:
+        """The 64-bit number here."""
         return int(struct.unpack_from("<Q", self.file.map, self.skip(8))[0])
 
     def name(self) -> str:
+        """The string here, if it is short enough to be a name."""
         size = self.u64()
         if size > MAX_NAME_BYTES:
             raise CheckpointError(self.file.path, f"has a name of {size} bytes; at most {MAX_NAME_BYTES} are read")
@@ -73,6 +76,7 @@ class _Cursor:
             raise CheckpointError(self.file.path, f"the name at byte {begin} is not UTF-8") from error
 
     def skip_value(self, kind: int) -> None:
+        """Step over a metadata value of the type `kind`."""
         if kind == _STRING:
             self.skip(self.u64())
         elif kind == _ARRAY:

@@ -13,12 +13,16 @@ from typing import Any
 from tensometer.checkpoint.entry import MAX_NAME_BYTES, CheckpointError
 from tensometer.checkpoint.mapped import MappedFile
 
-_SPACE = re.compile(rb"[ \t\r\n]*+")
-# Possessive: the matcher keeps no way back, so its memory does not grow with the string.
-_STRING = re.compile(rb'"(?>[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+"')
-_LITERAL = re.compile(rb"(?>-?[0-9][0-9.eE+-]*+|true|false|null)")
+# Possessive throughout: the matcher keeps no way back, so its memory does not grow with the text.
+_S = rb"[ \t\r\n]*+"
+_TEXT = rb'"(?>[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+"'
+_MARK = re.compile(_S + rb"(.?)", re.DOTALL)
+_STRING = re.compile(_S + b"(" + _TEXT + b")")
+_KEY = re.compile(_S + b"(" + _TEXT + b")" + _S + b":")
+_NEXT = re.compile(_S + b"([,}])")
+_LITERAL = re.compile(_S + rb"((?>-?[0-9][0-9.eE+-]*+|true|false|null))")
 # A tensor's description: a type, a shape of at most 64 sizes of 20 digits, two offsets; generous for spaces.
-_FLAT_OBJECT = re.compile(rb"\{[^{}]{0,4096}+\}")
+_FLAT_OBJECT = re.compile(_S + rb"(\{[^{}]{0,4096}+\})")
 _MAX_DEPTH = 32
 _RELEASE_STEP = 4 << 20
 _UTF8_STEP = 1 << 16
@@ -29,6 +33,7 @@ class JsonWalker:
 
     def __init__(self, file: MappedFile, start: int, stop: int) -> None:
         self._file = file
+        self._map = file.map
         self._position = start
         self._stop = stop
         self._released = start
@@ -46,34 +51,36 @@ class JsonWalker:
             raise self.fail(f"nested more than {_MAX_DEPTH} levels deep")
         self._expect(b"{")
         if not self._take(b"}"):
-            while True:
-                key = self.string()
-                self._expect(b":")
-                yield key
-                if self._take(b"}"):
-                    break
-                self._expect(b",")
+            following = b","
+            while following == b",":
+                yield self._name(*self._match(_KEY, "a name and a colon were expected"))
+                start, stop = self._match(_NEXT, "',' or '}' was expected")
+                following = self._map[start:stop]
                 self._release()
         self._depth -= 1
 
     def string(self) -> str:
         """The string here, if it is short enough to be a name."""
-        start, stop = self._match(_STRING, "a string was expected")
+        return self._name(*self._match(_STRING, "a string was expected"))
+
+    def _name(self, start: int, stop: int) -> str:
         if stop - start > MAX_NAME_BYTES + 2:
             raise self.fail(f"a name of {stop - start - 2} bytes; at most {MAX_NAME_BYTES} are read")
-        raw = self._file.map[start:stop]
-        text = json.loads(raw) if b"\\" in raw else raw[1:-1].decode()
+        raw = self._map[start:stop]
+        if b"\\" not in raw:
+            return raw[1:-1].decode()
+        text = str(json.loads(raw))
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise self.fail("a name is not valid Unicode") from error
-        return str(text)
+        return text
 
     def flat_object(self) -> dict[str, Any]:
         """The object here, which holds no other object and is at most 4096 bytes long."""
         start, stop = self._match(_FLAT_OBJECT, "an object without inner objects was expected")
         try:
-            return dict(json.loads(self._file.map[start:stop], object_pairs_hook=_unique))
+            return dict(json.loads(self._map[start:stop], object_pairs_hook=_unique))
         except (ValueError, RecursionError) as error:
             self._position = start
             raise self.fail(str(error)) from error
@@ -115,10 +122,11 @@ class JsonWalker:
         self._depth -= 1
 
     def _peek(self) -> bytes:
-        space = _SPACE.match(self._file.map, self._position, self._stop)
-        if space is not None:
-            self._position = space.end()
-        return self._file.map[self._position : min(self._position + 1, self._stop)]
+        found = _MARK.match(self._map, self._position, self._stop)
+        if found is None:
+            return b""
+        self._position = found.start(1)
+        return found[1]
 
     def _take(self, mark: bytes) -> bool:
         if self._peek() != mark:
@@ -131,12 +139,11 @@ class JsonWalker:
             raise self.fail(f"{mark.decode()!r} was expected")
 
     def _match(self, pattern: re.Pattern[bytes], expected: str) -> tuple[int, int]:
-        self._peek()
-        found = pattern.match(self._file.map, self._position, self._stop)
+        found = pattern.match(self._map, self._position, self._stop)
         if found is None:
             raise self.fail(expected)
         self._position = found.end()
-        return found.span()
+        return found.span(1)
 
     def _release(self) -> None:
         if self._position - self._released > _RELEASE_STEP:
@@ -148,7 +155,7 @@ class JsonWalker:
         for first in range(start, self._stop, _UTF8_STEP):
             last = min(first + _UTF8_STEP, self._stop)
             try:
-                decoder.decode(self._file.map[first:last], final=last == self._stop)
+                decoder.decode(self._map[first:last], final=last == self._stop)
             except UnicodeDecodeError as error:
                 self._position = first + error.start
                 raise self.fail("not UTF-8") from error

@@ -26,9 +26,11 @@ class MappedSource:
         return self._file.bytes[first:last].view(self._bits)
 
     def whole(self) -> Bits:
+        """All elements; see Source."""
         return self._flat(self._begin, self._end)
 
     def windows(self, limit: int, *, logical: bool = False) -> Iterator[Bits]:
+        """Pieces of at most `limit` bytes; see Source."""
         step = max(1, limit // self._bits.itemsize) * self._bits.itemsize
         for first in range(self._begin, self._end, step):
             last = min(first + step, self._end)
@@ -37,6 +39,7 @@ class MappedSource:
             self._file.release(first, last)
 
     def rows(self, limit: int, max_rows: int) -> Iterator[Bits]:
+        """Pieces of whole rows; see Source."""
         nbytes = (self._end - self._begin) // self._rows
         if nbytes > limit:
             raise RowsNotReadableError(f"a row has {nbytes} bytes, more than {limit}")
@@ -47,9 +50,11 @@ class MappedSource:
             self._file.release(first, last)
 
     def release(self) -> None:
+        """Drop the tensor's pages from this process."""
         self._file.release(self._begin, self._end)
 
     def close(self) -> None:
+        """Unmap the file; the next use maps it again."""
         self._file.close()
 
 
@@ -76,9 +81,11 @@ class StridedSource:
         return np.ndarray(self._shape, self._bits, self._file.bytes, self._offset, self._strides)
 
     def whole(self) -> Bits:
+        """All elements; see Source."""
         return self._view()
 
     def windows(self, limit: int, *, logical: bool = False) -> Iterator[Bits]:
+        """Pieces of at most `limit` bytes; see Source."""
         for piece in _pieces(self._view() if logical else self._in_memory_order(), limit):
             yield piece
             self.release()
@@ -91,6 +98,7 @@ class StridedSource:
         return permuted.reshape(-1) if permuted.flags.c_contiguous else view
 
     def rows(self, limit: int, max_rows: int) -> Iterator[Bits]:
+        """Pieces of whole rows; see Source."""
         view = self._view()
         if max(_span(view), view.nbytes) > limit:
             raise RowsNotReadableError(f"its rows are strided over more than {limit} bytes")
@@ -100,9 +108,11 @@ class StridedSource:
         self.release()
 
     def release(self) -> None:
+        """Drop the tensor's pages from this process."""
         self._file.release(self._offset, self._offset + _span(self._view()))
 
     def close(self) -> None:
+        """Unmap the file; the next use maps it again."""
         self._file.close()
 
 
@@ -165,14 +175,17 @@ class StreamSource:
             raise CheckpointError(self._path, f"cannot be decompressed: {reason(error)}") from error
 
     def whole(self) -> Bits:
+        """All elements; see Source."""
         nbytes = element_count(self._shape) * self._bits.itemsize
         parts = list(self._read(max(1, nbytes)))
         return parts[0] if parts else np.empty(0, self._bits)
 
     def windows(self, limit: int, *, logical: bool = False) -> Iterator[Bits]:
+        """Pieces of at most `limit` bytes; see Source."""
         yield from self._read(max(1, limit // self._bits.itemsize) * self._bits.itemsize)
 
     def rows(self, limit: int, max_rows: int) -> Iterator[Bits]:
+        """Pieces of whole rows; see Source."""
         if not self._row_major:
             raise RowsNotReadableError("it is compressed in column order")
         nbytes = element_count(self._shape[1:]) * self._bits.itemsize

@@ -21,9 +21,12 @@ class _LimitedFile(io.FileIO):
     """zipfile reads a directory of whatever size the archive claims in one call; this one refuses."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0 or size > MAX_DIRECTORY:
+        """At most MAX_DIRECTORY bytes."""
+        wanted = MAX_DIRECTORY + 1 if size is None or size < 0 else size
+        data = super().read(min(wanted, MAX_DIRECTORY + 1)) or b""
+        if len(data) > MAX_DIRECTORY:
             raise zipfile.BadZipFile(f"its directory has more than {MAX_DIRECTORY} bytes")
-        return super().read(size) or b""
+        return data
 
 
 @dataclass(frozen=True, slots=True)

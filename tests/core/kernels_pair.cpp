@@ -1,0 +1,115 @@
+// The pair kernels against the same sums in scalar words: for every instruction set.
+#include "data.hpp"
+
+namespace tensometer {
+namespace {
+
+template <class Lane>
+int exponent_of(const std::vector<Lane>& x) {
+  double largest = 0;
+  for (const double value : x) largest = std::fabs(value) < infinity ? std::fmax(largest, std::fabs(value)) : largest;
+  return std::is_same_v<Lane, double> ? block_exponent<double>(largest) : 0;
+}
+
+// 128 lanes of float64, element i in lane i % 128, pairs with an element that is not finite left out.
+template <class Lane>
+PairSums model_pair(const std::vector<Lane>& a, const std::vector<Lane>& b) {
+  PairSums sums;
+  sums.old_exponent = exponent_of(a), sums.new_exponent = exponent_of(b);
+  double dot[block_lanes] = {}, old_squares[block_lanes] = {}, new_squares[block_lanes] = {};
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    sums.equal += a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]);
+    if (!is_finite(a[i]) || !is_finite(b[i])) continue;
+    const double x = std::ldexp(a[i], -sums.old_exponent), y = std::ldexp(b[i], -sums.new_exponent);
+    dot[i % block_lanes] += x * y;
+    old_squares[i % block_lanes] += x * x;
+    new_squares[i % block_lanes] += y * y;
+  }
+  sums.dot = fold_lanes(dot), sums.old_squares = fold_lanes(old_squares), sums.new_squares = fold_lanes(new_squares);
+  return sums;
+}
+
+std::string compare_sums(const PairSums& a, const PairSums& b) {
+  if (a.equal != b.equal) return check::text("equal: ", a.equal, " is not ", b.equal);
+  if (a.old_exponent != b.old_exponent) return check::text("old_exponent: ", a.old_exponent, " is not ", b.old_exponent);
+  if (a.new_exponent != b.new_exponent) return check::text("new_exponent: ", a.new_exponent, " is not ", b.new_exponent);
+  if (!same_bits(a.dot, b.dot)) return check::text("dot: ", a.dot, " is not ", b.dot);
+  if (!same_bits(a.old_squares, b.old_squares)) return check::text("old_squares: ", a.old_squares, " is not ", b.old_squares);
+  if (!same_bits(a.new_squares, b.new_squares)) return check::text("new_squares: ", a.new_squares, " is not ", b.new_squares);
+  return {};
+}
+
+template <class Lane>
+void check_pair(const std::vector<Lane>& a, const std::vector<Lane>& b, const char* place) {
+  const PairSums expected = model_pair(a, b);
+  const std::size_t bytes = a.size() * sizeof(Lane);
+  const ExactMemory old_memory(a.data(), bytes, sizeof(Lane)), new_memory(b.data(), bytes), out_memory(bytes);
+  const auto *x = reinterpret_cast<const Lane*>(old_memory.data()), *y = reinterpret_cast<const Lane*>(new_memory.data());
+  auto* out = reinterpret_cast<Lane*>(out_memory.data());
+  for (const InstructionSet* set : instruction_sets()) {
+    PairSums found;
+    found.dot = found.equal = 99;
+    const auto count = static_cast<std::uint32_t>(a.size());
+    if constexpr (std::is_same_v<Lane, float>) {
+      set->pair->f32(x, y, count, out, found);
+    } else {
+      set->pair->f64(x, y, count, out, found);
+    }
+    const std::string wrong = compare_sums(found, expected);
+    CHECK(wrong.empty(), set->name, ", ", count, " pairs of ", sizeof(Lane), " bytes, ", place, ": ", wrong);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const Lane change = b[i] - a[i];
+      CHECK(same_bits(out[i], change) || (out[i] != out[i] && change != change), set->name, ", difference ", i, ": ", out[i]);
+    }
+  }
+}
+
+template <class Lane>
+void check_pairs_of() {
+  const std::vector<Lane> a = ordinary_elements<Lane>(block_size, 30), b = ordinary_elements<Lane>(block_size, 31);
+  const std::vector<Lane> c = wild_elements<Lane>(block_size, 32), d = wild_elements<Lane>(block_size, 33);
+  for (std::uint32_t count = 0; count <= block_size; count += count < 300 ? 1 : check::quick() ? 509 : 61) {
+    const auto cut = [&](const std::vector<Lane>& all) { return std::vector<Lane>(all.begin(), all.begin() + count); };
+    check_pair(cut(a), cut(b), "ordinary");
+    check_pair(cut(a), cut(a), "equal");
+    check_pair(cut(c), cut(d), "wild");
+    check_pair(cut(c), cut(c), "wild and equal");
+    check_pair(cut(a), cut(d), "ordinary and wild");
+  }
+}
+
+TEST(pair_kernels_at_many_lengths) {
+  check_pairs_of<float>();
+  check_pairs_of<double>();
+}
+
+TEST(pair_kernels_at_every_scale) {
+  Random random(34);
+  const std::vector<double> bells = ordinary_elements<double>(300, 35), others = ordinary_elements<double>(300, 36);
+  for (int exponent = -1074; exponent <= 1023; exponent += 7) {
+    std::vector<double> a = bells, b = others;
+    const int other = exponent + static_cast<int>(random.between(-60, 60));
+    for (double& x : a) x = std::ldexp(x, exponent);
+    for (double& x : b) x = std::ldexp(x, other);
+    check_pair(a, b, "scaled");
+    std::vector<float> narrow_a(a.begin(), a.end()), narrow_b(b.begin(), b.end());
+    check_pair(narrow_a, narrow_b, "scaled");
+  }
+}
+
+TEST(pair_kernels_take_special_values) {
+  using Limits = std::numeric_limits<double>;
+  const double special[] = {0.0, -0.0, 1.0, infinity, -infinity, nan_value, Limits::denorm_min(), Limits::max(), -Limits::max()};
+  for (const double x : special) {
+    for (const double y : special) {
+      std::vector<double> a = ordinary_elements<double>(261, 37), b = a;
+      for (const std::size_t at : {0u, 130u, 260u}) a[at] = x, b[at] = y;
+      check_pair(a, b, "special");
+      check_pair(std::vector<float>(a.begin(), a.end()), std::vector<float>(b.begin(), b.end()), "special");
+      check_pair(std::vector<double>(5, x), std::vector<double>(5, y), "nothing but");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tensometer
