@@ -1,4 +1,4 @@
-"""What the numbers were taken on: processor, compiler of the core, versions of everything that was timed."""
+"""What the numbers were taken on: processor and how busy it was, compiler of the core, versions of what was timed."""
 
 import os
 import platform
@@ -21,6 +21,7 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "compiler": compiler(),
         "instruction sets": ", ".join(tensometer.isas()),
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         **{package: package_version(package) for package in PACKAGES},
     }

@@ -45,9 +45,9 @@ def run_cases(names: Sequence[str], size: scale.Scale) -> dict[str, Measured]:
     return results
 
 
-def write(results: dict[str, Measured], size: scale.Scale, output: Path) -> None:
+def write(results: dict[str, Measured], taken_on: dict[str, str], size: scale.Scale, output: Path) -> None:
     document = {
-        "machine": machine.describe(),
+        "machine": taken_on,
         "settings": {"largest": size.largest, "rounds": size.rounds, "min_seconds": size.min_seconds},
         "table": table.decisive_rows(results),
         "cases": [asdict(case) for case in results.values()],
@@ -79,14 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.smoke:
             check_answers(names)
             return 0
+        taken_on = machine.describe()
         size = scale.full(options.model or scale.installed_model(), options.rounds)
         results = run_cases(names, size)
     except WrongAnswerError as wrong:
         print(f"wrong answer: {wrong}", file=sys.stderr)
         return 1
-    text = table.report(results, machine.describe())
+    text = table.report(results, taken_on)
     print(text)
-    write(results, size, options.output)
+    write(results, taken_on, size, options.output)
     if options.readme:
         write_readme(text)
     return 0

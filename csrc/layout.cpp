@@ -23,7 +23,9 @@ void copy_run(std::byte* to, const std::byte* from, std::int64_t stride, std::ui
     case 2: return copy_strided<2>(to, from, stride, count);
     case 4: return copy_strided<4>(to, from, stride, count);
     case 8: return copy_strided<8>(to, from, stride, count);
-    default: return copy_strided<16>(to, from, stride, count);
+    case 16: return copy_strided<16>(to, from, stride, count);
+    default:
+      for (std::uint32_t i = 0; i < count; ++i, to += item_size, from += stride) std::memcpy(to, from, item_size);
   }
 }
 
@@ -43,9 +45,9 @@ TensorView select(const TensorView& view, std::size_t dim, std::int64_t index) {
   return part;
 }
 
-ElementReader::ElementReader(const TensorView& view, bool memory_order)
-    : data_(view.data), item_size_(row(view.dtype).item_size), count_(view.count()) {
-  if (view.swapped) swap_size_ = is_complex(view.dtype) ? item_size_ / 2 : item_size_;
+ElementReader::ElementReader(const TensorView& view, bool memory_order, std::size_t item_size)
+    : data_(view.data), item_size_(item_size != 0 ? item_size : row(view.dtype).item_size), count_(view.count()) {
+  if (view.swapped) swap_size_ = row(view.dtype).item_size / (is_complex(view.dtype) ? 2u : 1u);
   std::vector<Dim> dims;
   for (std::size_t i = 0; i < view.shape.size(); ++i) {
     if (view.shape[i] != 1) dims.push_back({view.shape[i], view.strides[i]});

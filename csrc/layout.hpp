@@ -26,8 +26,9 @@ TensorView select(const TensorView& view, std::size_t dim, std::int64_t index);
 // that nothing is left out) means memory order; every other view is read in logical C order.
 class ElementReader {
  public:
-  // `memory_order` false: logical C order even if the view is dense.
-  explicit ElementReader(const TensorView& view, bool memory_order = true);
+  // `memory_order` false: logical C order even if the view is dense. `item_size`: an element is that many bytes from where
+  // the view's begin (whole neighbours with it); by default one element of the view.
+  explicit ElementReader(const TensorView& view, bool memory_order = true, std::size_t item_size = 0);
   // `count` elements that lie one after another at `data`, in this machine's byte order.
   ElementReader(const std::byte* data, std::size_t item_size, std::uint64_t count);
 

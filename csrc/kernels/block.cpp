@@ -109,8 +109,10 @@ TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, La
   Order<Lane> order = order_out;
   for (int row = 0; row < rows; ++row, x += block_lanes) {
     if constexpr (Shape<Lane>::sweeps > 1) {
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += Shape<Lane>::sweep * static_cast<int>(sizeof(T));
+      constexpr int share = Shape<Lane>::sweep * static_cast<int>(sizeof(T)), line = 64;
+#pragma GCC unroll 8
+      for (int at = 0; at < share; at += line) __builtin_prefetch(ahead + at, 0, 2);
+      ahead += share;
     }
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; ++i) {

@@ -9,7 +9,7 @@ namespace tensometer {
 namespace {
 
 struct PairLanes {
-  alignas(64) double dot[block_lanes] = {}, old_squares[block_lanes] = {}, new_squares[block_lanes] = {};
+  alignas(64) double dot[block_lanes], old_squares[block_lanes], new_squares[block_lanes];
 };
 
 TENSOMETER_INLINE double fold_doubles(double* lane) {
@@ -19,24 +19,86 @@ TENSOMETER_INLINE double fold_doubles(double* lane) {
   return lane[0];
 }
 
-template <class Lane>
+TENSOMETER_INLINE VDouble double_lanes(const float* p) { return widen_half(p); }
+TENSOMETER_INLINE VDouble double_lanes(const double* p) { return load<VDouble>(p); }
+
+TENSOMETER_INLINE bool both_finite(double x, double y) {
+  return (__builtin_fabs(x) < infinity) & (__builtin_fabs(y) < infinity);
+}
+
+// Some columns over all whole rows, every sum in a register.
+template <bool careful, class Lane>
+TENSOMETER_INLINE void sweep_pairs(const Lane* a, const Lane* b, int rows, double scale_a, double scale_b, int column,
+                                   PairLanes& out) {
+  constexpr int vectors = vector_registers == 32 ? 4 : 2, lanes = Simd<double>::lanes;
+  VDouble dot[vectors] = {}, old_squares[vectors] = {}, new_squares[vectors] = {};
+  const VDouble limit = broadcast<VDouble>(infinity);
+  for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) {
+      const int at = row * static_cast<int>(block_lanes) + column + i * lanes;
+      VDouble x = double_lanes(a + at), y = double_lanes(b + at);
+      if constexpr (careful) {
+        x *= scale_a, y *= scale_b;
+        const VInt64 finite = (VInt64)(magnitude<double>(x) < limit) & (VInt64)(magnitude<double>(y) < limit);
+        x = select(finite, x, VDouble{}), y = select(finite, y, VDouble{});
+      }
+      dot[i] += x * y;
+      old_squares[i] += x * x;
+      new_squares[i] += y * y;
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < vectors; ++i) {
+    store(out.dot + column + i * lanes, dot[i]);
+    store(out.old_squares + column + i * lanes, old_squares[i]);
+    store(out.new_squares + column + i * lanes, new_squares[i]);
+  }
+}
+
+template <bool careful, class Lane>
 TENSOMETER_INLINE void sum_pairs(const Lane* a, const Lane* b, std::uint32_t count, double scale_a, double scale_b,
                                  PairSums& sums) {
   PairLanes lanes;
-  for (std::uint32_t row = 0; row < count; row += block_lanes) {
-    const std::uint32_t width = count - row < block_lanes ? count - row : block_lanes;
-    for (std::uint32_t k = 0; k < width; ++k) {
-      const double x = static_cast<double>(a[row + k]) * scale_a, y = static_cast<double>(b[row + k]) * scale_b;
-      const bool finite = __builtin_fabs(x) < infinity && __builtin_fabs(y) < infinity;
-      const double u = finite ? x : 0.0, v = finite ? y : 0.0;
-      lanes.dot[k] += u * v;
-      lanes.old_squares[k] += u * u;
-      lanes.new_squares[k] += v * v;
-    }
+  constexpr int step = (vector_registers == 32 ? 4 : 2) * Simd<double>::lanes;
+  const int rows = static_cast<int>(count / block_lanes);
+  for (int column = 0; column < static_cast<int>(block_lanes); column += step) {
+    sweep_pairs<careful>(a, b, rows, scale_a, scale_b, column, lanes);
+  }
+  const std::uint32_t done = count / block_lanes * block_lanes;
+  for (std::uint32_t k = 0; k < count - done; ++k) {
+    double x = static_cast<double>(a[done + k]) * scale_a, y = static_cast<double>(b[done + k]) * scale_b;
+    if (careful && !both_finite(x, y)) x = y = 0.0;
+    lanes.dot[k] += x * y;
+    lanes.old_squares[k] += x * x;
+    lanes.new_squares[k] += y * y;
   }
   sums.dot = fold_doubles(lanes.dot);
   sums.old_squares = fold_doubles(lanes.old_squares);
   sums.new_squares = fold_doubles(lanes.new_squares);
+}
+
+// new - old, and how many pairs are equal: by value, or both NaN.
+template <class Lane>
+TENSOMETER_INLINE std::uint32_t subtract(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference) {
+  using S = Simd<Lane>;
+  using V = typename S::Vector;
+  using M = typename S::Mask;
+  M equal{};
+  std::uint32_t i = 0, rest = 0;
+  for (; i + S::lanes <= count; i += S::lanes) {
+    const V x = load<V>(a + i), y = load<V>(b + i);
+    store(difference + i, y - x);
+    equal += (M)(x == y) | ((M)(x != x) & (M)(y != y));
+  }
+  for (; i < count; ++i) {
+    difference[i] = b[i] - a[i];
+    rest += (a[i] == b[i]) | ((a[i] != a[i]) & (b[i] != b[i]));
+  }
+  alignas(64) typename S::Word lane[S::lanes];
+  store(lane, equal);
+  for (int k = 0; k < S::lanes; ++k) rest -= static_cast<std::uint32_t>(lane[k]);
+  return rest;
 }
 
 // The exponent that a block of float64 needs, of the elements that are finite.
@@ -49,20 +111,27 @@ TENSOMETER_INLINE int pair_exponent(const double* x, std::uint32_t count) {
   return block_exponent<double>(largest);
 }
 
+// Squares of float64 within these bounds were neither infinite nor lost; float32 lanes never are.
+template <class Lane>
+TENSOMETER_INLINE bool in_range(const PairSums& sums) {
+  if (!(sums.old_squares < infinity && sums.new_squares < infinity)) return false;
+  constexpr double low = smallest_unscaled<double> * smallest_unscaled<double>;
+  constexpr double high = largest_unscaled<double> * largest_unscaled<double>;
+  return !std::is_same_v<Lane, double> || (sums.old_squares >= low && sums.old_squares < high &&
+                                           sums.new_squares >= low && sums.new_squares < high);
+}
+
 template <class Lane>
 void pair_block(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference, PairSums& sums) {
   sums = PairSums{};
-  std::uint32_t equal = 0;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    difference[i] = b[i] - a[i];
-    equal += (a[i] == b[i]) | ((a[i] != a[i]) & (b[i] != b[i]));
-  }
-  sums.equal = equal;
+  sums.equal = subtract(a, b, count, difference);
+  sum_pairs<false>(a, b, count, 1.0, 1.0, sums);
+  if (in_range<Lane>(sums)) return;
   if constexpr (std::is_same_v<Lane, double>) {
     sums.old_exponent = pair_exponent(a, count);
     sums.new_exponent = pair_exponent(b, count);
   }
-  sum_pairs(a, b, count, __builtin_ldexp(1.0, -sums.old_exponent), __builtin_ldexp(1.0, -sums.new_exponent), sums);
+  sum_pairs<true>(a, b, count, __builtin_ldexp(1.0, -sums.old_exponent), __builtin_ldexp(1.0, -sums.new_exponent), sums);
 }
 
 }  // namespace

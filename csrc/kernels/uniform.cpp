@@ -61,6 +61,8 @@ void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, 
   const std::size_t size = bins.count + std::size_t{1};
   for (std::uint32_t first = 0; first < count; first += block_lanes) {
     const std::uint32_t width = count - first < block_lanes ? count - first : block_lanes;
+    // Counting leaves the memory idle: the next block is fetched meanwhile.
+    for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane)) __builtin_prefetch(x + block_size + first + k, 0, 2);
     if (width < block_lanes || bins.margin >= 0.5 || !bins_of_row(x + first, bins, found)) {
       for (std::uint32_t k = 0; k < width; ++k) {
         found[k] = static_cast<Word>(exact_bin(static_cast<double>(x[first + k]), bins));

@@ -14,8 +14,8 @@ from tensometer.checkpoint.entry import (
 from tensometer.checkpoint.mapped import MappedFile
 from tensometer.checkpoint.sources import MappedSource
 
-# The metadata holds the vocabulary, a few megabytes; the same limit as a safetensors header.
-_MAX_HEADER = 100_000_000
+# The metadata holds the vocabulary, some ten megabytes at most, and is walked value by value.
+_MAX_HEADER = 32 << 20
 _MAX_DIMENSIONS = 4
 _RELEASE_STEP = 4 << 20
 

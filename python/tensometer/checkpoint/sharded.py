@@ -13,6 +13,8 @@ from tensometer.checkpoint.safetensors_file import read_safetensors
 from tensometer.checkpoint.torch_file import read_torch
 
 _INDEX = ".index.json"
+# The indices of the largest published checkpoints take about 10 MB; they are walked value by value.
+_MAX_INDEX = 32 << 20
 _READERS: dict[str, Callable[[Path], list[Entry]]] = {
     ".safetensors": read_safetensors,
     ".gguf": read_gguf,
@@ -85,6 +87,8 @@ def _read_index(path: Path) -> list[Entry]:
 
 def _weight_map(path: Path) -> dict[str, str]:
     file = MappedFile(path)
+    if file.size > _MAX_INDEX:
+        raise CheckpointError(path, f"has {file.size} bytes; an index of at most {_MAX_INDEX} is read")
     walker = JsonWalker(file, 0, file.size)
     placed: dict[str, str] | None = None
     # One string for each shard, however many tensors it holds.

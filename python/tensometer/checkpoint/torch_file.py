@@ -135,8 +135,13 @@ def _entry(
     storage = tensor.untyped_storage()
     begin = getattr(storage, "_checkpoint_offset", None)
     member = storages.get(begin) if isinstance(begin, int) else None
-    if member is None or not member.stored or member.size < storage.nbytes():
+    if member is None or not member.stored:
         raise CheckpointError(file.path, f"the data of tensor {name!r} is not a stored member of the archive")
+    # On the meta device a tensor that reaches beyond its storage enlarges it.
+    if storage.nbytes() > member.size:
+        raise CheckpointError(
+            file.path, f"tensor {name!r} reaches byte {storage.nbytes()} of a storage of {member.size} bytes"
+        )
     bits = NUMPY_DTYPES[dtype]
     strides = tuple(stride * bits.itemsize for stride in tensor.stride())
     first = tensor.storage_offset() * bits.itemsize
