@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -78,6 +79,22 @@ void widen_any(DType dtype, const void* data, std::uint32_t count, Lane* lanes) 
   }
 }
 
+// 64-bit integers are subtracted and compared as such: float64 does not tell neighbours beyond 2^53 apart. Returns how many
+// are equal.
+template <class Integer>
+std::uint32_t subtract_integers(const void* a, const void* b, std::uint32_t count, double* difference) {
+  __extension__ using Int128 = __int128;
+  std::uint32_t equal = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Integer x, y;
+    std::memcpy(&x, static_cast<const std::byte*>(a) + i * sizeof x, sizeof x);
+    std::memcpy(&y, static_cast<const std::byte*>(b) + i * sizeof y, sizeof y);
+    difference[i] = static_cast<double>(static_cast<Int128>(y) - static_cast<Int128>(x));
+    equal += x == y;
+  }
+  return equal;
+}
+
 template <class Lane>
 PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t count, const Options& options) {
   constexpr bool narrow = std::is_same_v<Lane, float>;
@@ -94,6 +111,8 @@ PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t cou
     isa.pair->f32(old_lanes, new_lanes, count, difference, pair);
   } else {
     isa.pair->f64(old_lanes, new_lanes, count, difference, pair);
+    if (dtype == DType::k_int64) pair.equal = subtract_integers<std::int64_t>(a, b, count, difference);
+    if (dtype == DType::k_uint64) pair.equal = subtract_integers<std::uint64_t>(a, b, count, difference);
   }
   BlockSums sums;
   isa.block->sums[lane_type](difference, count, sums);

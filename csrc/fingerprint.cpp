@@ -43,9 +43,11 @@ std::uint64_t hash_block(const void* data, std::size_t bytes, std::uint64_t bloc
   return hash;
 }
 
-std::uint64_t finish_fingerprint(std::uint64_t blocks, DType dtype, std::span<const std::int64_t> shape) {
+std::uint64_t finish_fingerprint(std::uint64_t blocks, DType dtype, std::span<const std::int64_t> shape,
+                                 std::span<const std::uint32_t> order) {
   std::uint64_t hash = mix(blocks ^ golden * (static_cast<std::uint64_t>(dtype) + 1));
   for (const std::int64_t extent : shape) hash = mix(hash ^ (static_cast<std::uint64_t>(extent) + golden));
+  for (const std::uint32_t dim : order) hash = mix(hash ^ ~std::uint64_t{dim});
   return hash;
 }
 

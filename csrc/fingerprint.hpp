@@ -13,7 +13,9 @@ namespace tensometer {
 // The contribution of one block: its bytes and its position. Sums of these (modulo 2^64) are the hash of the elements.
 std::uint64_t hash_block(const void* data, std::size_t bytes, std::uint64_t block_index);
 
-// The fingerprint from the summed block hashes. The empty tensor has one too.
-std::uint64_t finish_fingerprint(std::uint64_t blocks, DType dtype, std::span<const std::int64_t> shape);
+// The fingerprint from the summed block hashes. `order` is ElementReader's: equal tensors that lie differently in memory
+// differ in it. The empty tensor has a fingerprint too.
+std::uint64_t finish_fingerprint(std::uint64_t blocks, DType dtype, std::span<const std::int64_t> shape,
+                                 std::span<const std::uint32_t> order);
 
 }  // namespace tensometer

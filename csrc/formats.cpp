@@ -14,7 +14,7 @@ constexpr Format formats[] = {
     {"float32", std::numeric_limits<float>::max(), 0x1.ffffffp127, 0x1p-126, 0x1p-150},
     {"float16", 65504, 65520, 0x1p-14, 0x1p-25},
     {"bfloat16", 0x1.fep127, 0x1.ffp127, 0x1p-126, 0x1p-134},
-    {"float8_e4m3fn", 448, 464, 0x1p-6, 0x1p-10},
+    {"float8_e4m3fn", 448, 464, 0x1p-6, 0x1p-10, true},
     {"float8_e5m2", 57344, 61440, 0x1p-14, 0x1p-17},
     {"float8_e4m3fnuz", 240, 248, 0x1p-7, 0x1p-11},
     {"float8_e5m2fnuz", 57344, 61440, 0x1p-15, 0x1p-18},

@@ -77,6 +77,7 @@ struct Format {
   double overflows_at;   // from here on, rounding to nearest leaves the finite range
   double smallest;       // smallest normal value
   double vanishes_below; // half the smallest sub-normal value: what is smaller rounds to zero
+  bool tie_stays = false;  // overflows_at itself still rounds to the largest value, which is even
 };
 
 // Throws std::invalid_argument that lists the known names.

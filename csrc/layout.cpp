@@ -50,7 +50,7 @@ ElementReader::ElementReader(const TensorView& view, bool memory_order, std::siz
   if (view.swapped) swap_size_ = row(view.dtype).item_size / (is_complex(view.dtype) ? 2u : 1u);
   std::vector<Dim> dims;
   for (std::size_t i = 0; i < view.shape.size(); ++i) {
-    if (view.shape[i] != 1) dims.push_back({view.shape[i], view.strides[i]});
+    if (view.shape[i] != 1) dims.push_back({view.shape[i], view.strides[i], static_cast<std::uint32_t>(i)});
   }
   std::vector<Dim> by_stride = dims;
   if (memory_order) {
@@ -65,11 +65,14 @@ ElementReader::ElementReader(const TensorView& view, bool memory_order, std::siz
   }
   if (dense_ || count_ == 0) {
     dense_ = true;
+    const auto inner_first = [](const Dim& a, const Dim& b) { return a.index > b.index; };
+    if (count_ == 0 || std::is_sorted(by_stride.begin(), by_stride.end(), inner_first)) return;
+    for (const Dim& dim : by_stride) order_.push_back(dim.index);
     return;
   }
   for (const Dim& dim : dims) {
     if (!dims_.empty() && dims_.back().stride == dim.stride * dim.extent) {
-      dims_.back() = {dims_.back().extent * dim.extent, dim.stride};
+      dims_.back() = {dims_.back().extent * dim.extent, dim.stride, dim.index};
     } else {
       dims_.push_back(dim);
     }

@@ -205,13 +205,14 @@ Partial::Partial(const Partial& other)
       fold(other.fold),
       histogram(other.histogram),
       hash(other.hash),
+      order(other.order),
       bytes(other.bytes ? std::make_unique<ByteCounts>(*other.bytes) : nullptr) {}
 
 TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros) && {
   const FloatEnvironment environment;
   TensorSummary result;
   result.dtype = dtype;
-  if (options.fingerprint) result.fingerprint = finish_fingerprint(hash, dtype, shape);
+  if (options.fingerprint) result.fingerprint = finish_fingerprint(hash, dtype, shape, order);
   result.shape = std::move(shape);
   result.summary = bytes ? summary_of_bytes(dtype, *bytes) : fold.result();
   if (options.histogram != HistogramMode::none) {
@@ -244,22 +245,27 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
 }
 
 std::vector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options) {
+  // A batch at a time, so that a million rows take the memory of their results and little more.
+  constexpr std::size_t batch = 1024;
+  std::vector<TensorSummary> results;
+  results.reserve(tensors.size());
   std::vector<ElementReader> readers;
   std::vector<Partial> partials;
   std::vector<Piece> pieces;
-  readers.reserve(tensors.size());
-  partials.reserve(tensors.size());
-  pieces.reserve(tensors.size());
-  for (const SparseView& tensor : tensors) {
-    readers.emplace_back(tensor.values);
-    partials.emplace_back(tensor.values.dtype, options);
-    pieces.push_back({&partials.back(), &readers.back(), 0, readers.back().count()});
-  }
-  reduce(pieces, options.threads);
-  std::vector<TensorSummary> results;
-  results.reserve(tensors.size());
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    results.push_back(std::move(partials[i]).finish(tensors[i].shape, tensors[i].implicit_zeros));
+  for (std::size_t first = 0; first < tensors.size(); first += batch) {
+    const auto part = tensors.subspan(first, std::min(batch, tensors.size() - first));
+    readers.clear(), partials.clear(), pieces.clear();
+    readers.reserve(part.size()), partials.reserve(part.size()), pieces.reserve(part.size());
+    for (const SparseView& tensor : part) {
+      readers.emplace_back(tensor.values);
+      partials.emplace_back(tensor.values.dtype, options);
+      partials.back().order = readers.back().order();
+      pieces.push_back({&partials.back(), &readers.back(), 0, readers.back().count()});
+    }
+    reduce(pieces, options.threads);
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      results.push_back(std::move(partials[i]).finish(part[i].shape, part[i].implicit_zeros));
+    }
   }
   return results;
 }

@@ -35,6 +35,7 @@ struct Partial {
   Fold<Summary> fold;
   LogHistogram histogram;
   std::uint64_t hash = 0;
+  std::vector<std::uint32_t> order;   // of the tensor in memory, for the fingerprint; ElementReader::order
   std::unique_ptr<ByteCounts> bytes;  // one-byte types only
 
   Partial(const Partial& other);

@@ -1,6 +1,7 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
 
 #include "block.hpp"
@@ -27,7 +28,7 @@ LogHistogram read_histogram(ByteReader& in) {
   histogram.bins = in.list<std::uint32_t>();
   histogram.counts = in.list<std::uint64_t>();
   const bool fits = histogram.resolution <= max_resolution && histogram.bins.size() == histogram.counts.size() &&
-                    std::is_sorted(histogram.bins.begin(), histogram.bins.end()) &&
+                    std::is_sorted(histogram.bins.begin(), histogram.bins.end(), std::less_equal<>()) &&
                     (histogram.bins.empty() || histogram.bins.back() < (2u << (8 + histogram.resolution)));
   if (!fits) ByteReader::fail();
   return histogram;
@@ -143,6 +144,19 @@ std::string Stream::save() const {
   return out.take();
 }
 
+bool Stream::consistent() const {
+  const std::size_t item_size = row(dtype()).item_size;
+  std::uint64_t blocks = partial_.blocks;
+  for (const std::uint8_t children : partial_.fold.children) {
+    const bool folded = !partial_.bytes;  // one-byte types push nothing
+    if (children != (folded ? blocks % fold_width : 0)) return false;
+    blocks /= fold_width;
+  }
+  return blocks == 0 && pending_.size() % item_size == 0 && pending_.size() < block_size * item_size &&
+         partial_.histogram.resolution == options().resolution &&
+         count_ == partial_.blocks * block_size + pending_.size() / item_size;
+}
+
 Stream Stream::restore(const std::string& bytes) {
   ByteReader in(bytes);
   if (in.value<std::uint32_t>() != stream_magic) ByteReader::fail();
@@ -154,7 +168,7 @@ Stream Stream::restore(const std::string& bytes) {
   options.resolution = in.value<unsigned>();
   options.fingerprint = in.value<std::uint8_t>() != 0;
   options.threads = in.value<unsigned>();
-  if (options.resolution > max_resolution) ByteReader::fail();
+  if (options.resolution > max_resolution || options.threads > 1024) ByteReader::fail();
   Stream stream(dtype, options);
   stream.partial_.blocks = in.value<std::uint64_t>();
   stream.partial_.fold = in.value<Fold<Summary>>();
@@ -166,7 +180,7 @@ Stream Stream::restore(const std::string& bytes) {
   stream.implicit_zeros_ = in.value<std::uint64_t>();
   if (in.value<std::uint8_t>() != 0) stream.merged_ = read_summary(in);
   in.end();
-  if (stream.pending_.size() >= block_size * row(dtype).item_size) ByteReader::fail();
+  if (!stream.consistent()) ByteReader::fail();
   return stream;
 }
 

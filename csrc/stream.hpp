@@ -31,6 +31,9 @@ class Stream {
   static Stream restore(const std::string& bytes);
 
  private:
+  // Whether what was restored is a state that updates can lead to.
+  bool consistent() const;
+
   Partial partial_;
   std::vector<std::byte> pending_;  // elements that do not fill a block yet
   std::uint64_t count_ = 0, implicit_zeros_ = 0;

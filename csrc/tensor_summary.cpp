@@ -48,6 +48,7 @@ TensorSummary merge(const TensorSummary& a, const TensorSummary& b) {
 }
 
 double quantile(const TensorSummary& s, double q) {
+  const FloatEnvironment environment;
   const double estimate = histogram_of(s).quantile(q);
   if (s.summary.finite() == 0) return nan_value;
   if (q == 0) return s.summary.min;
@@ -56,22 +57,30 @@ double quantile(const TensorSummary& s, double q) {
 }
 
 std::uint64_t underflow(const TensorSummary& s, std::string_view format) {
+  const FloatEnvironment environment;
   const std::uint64_t small = histogram_of(s).count_magnitudes(0, format_named(format).vanishes_below);
   return small > s.summary.zeros ? small - s.summary.zeros : 0;
 }
 
 std::uint64_t subnormal(const TensorSummary& s, std::string_view format) {
-  const Format& f = format_named(format);
-  return histogram_of(s).count_magnitudes(f.vanishes_below, f.smallest);
+  const FloatEnvironment environment;
+  const std::uint64_t small = histogram_of(s).count_magnitudes(0, format_named(format).smallest);
+  const std::uint64_t gone = s.summary.zeros + underflow(s, format);
+  return small > gone ? small - gone : 0;
 }
 
 std::uint64_t overflow(const TensorSummary& s, std::string_view format) {
-  const double limit = format_named(format).overflows_at;
-  const std::uint64_t certain = histogram_of(s).count_magnitudes(limit, infinity);
-  return std::max<std::uint64_t>(certain, s.summary.linf() >= limit ? 1 : 0);
+  const FloatEnvironment environment;
+  const LogHistogram& histogram = histogram_of(s);
+  const Format& f = format_named(format);
+  const double limit = f.overflows_at;
+  if (s.summary.linf() < limit || (f.tie_stays && s.summary.linf() == limit)) return 0;
+  const std::uint64_t certain = histogram.count_magnitudes(limit, infinity);
+  return std::max<std::uint64_t>(certain, 1);
 }
 
 double headroom(const TensorSummary& s, std::string_view format) {
+  const FloatEnvironment environment;
   const double largest = format_named(format).largest;
   return s.summary.finite() ? largest / s.summary.linf() : nan_value;
 }

@@ -55,14 +55,19 @@ std::vector<TensorSummary> summarize_units(const TensorView& view, std::size_t d
     });
     return results;
   }
-  std::vector<SparseView> units;
-  units.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    TensorView unit = select(view, dim, static_cast<std::int64_t>(i));
-    std::vector<std::int64_t> shape = unit.shape;
-    units.push_back({std::move(unit), std::move(shape), 0});
+  constexpr std::size_t batch = 1024;  // views of a million rows would outweigh their summaries
+  std::vector<TensorSummary> results;
+  results.reserve(count);
+  for (std::size_t first = 0; first < count; first += batch) {
+    std::vector<SparseView> units;
+    for (std::size_t i = first; i < std::min(count, first + batch); ++i) {
+      TensorView unit = select(view, dim, static_cast<std::int64_t>(i));
+      std::vector<std::int64_t> shape = unit.shape;
+      units.push_back({std::move(unit), std::move(shape), 0});
+    }
+    for (TensorSummary& s : summarize(units, options)) results.push_back(std::move(s));
   }
-  return summarize(units, options);
+  return results;
 }
 
 }  // namespace tensometer

@@ -36,8 +36,11 @@ Input input_of(py::handle x, const char* argument);
 DType dtype_of(py::handle dtype, const char* argument);
 std::string name_of(DType dtype);
 
+// A whole number from low to high (anything with __index__, but no bool); TypeError or ValueError otherwise.
+long whole_number(py::handle value, const char* argument, long low, long high);
+
 // Checks the keyword arguments that every entry point takes. threads None means 0.
-Options options_of(py::handle histogram, py::handle resolution, bool fingerprint, py::handle threads);
+Options options_of(py::handle histogram, py::handle resolution, py::handle fingerprint, py::handle threads);
 
 // A column of numbers or a list of tensors as Python sees them.
 py::tuple shape_tuple(const std::vector<std::int64_t>& shape);

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "bindings.hpp"
+#include "dispatch.hpp"
 
 namespace tensometer {
 namespace {
@@ -31,7 +32,7 @@ std::string repr(const Comparison& c) {
 
 Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::handle histogram, py::handle resolution,
                           py::handle threads) {
-  const Options options = options_of(histogram, resolution, false, threads);
+  const Options options = options_of(histogram, resolution, py::bool_(false), threads);
   if (options.histogram == HistogramMode::sampled) throw py::value_error("histogram: compare does not sample");
   const Input a = input_of(old_tensor, "old"), b = input_of(new_tensor, "new");
   if (a.tensor.shape != a.tensor.values.shape || b.tensor.shape != b.tensor.values.shape) {
@@ -51,13 +52,14 @@ Norms and cosine are over the pairs in which both elements are finite.)");
   type.def_readonly("difference", &Comparison::difference,
                     "Summary of new - old, computed in float32 (float64 for 64-bit and wider integer dtypes).");
 #define TENSOMETER_ROW(name, expression, doc) \
-  type.def_property_readonly(#name, [](const Comparison& c) { return expression; }, doc);
+  type.def_property_readonly(#name, [](const Comparison& c) { const FloatEnvironment environment; return expression; }, doc);
   TENSOMETER_PAIR_STATISTICS(TENSOMETER_ROW)
 #undef TENSOMETER_ROW
   type.def("merge", [](const Comparison& a, const Comparison& b) { return merge(a, b); }, py::arg("other"),
            "Both comparisons as one. ValueError if their differences have different dtypes.")
       .def("to_dict",
            [](const Comparison& c) {
+             const FloatEnvironment environment;
              py::dict result;
 #define TENSOMETER_ROW(name, expression, doc) result[#name] = expression;
              TENSOMETER_PAIR_STATISTICS(TENSOMETER_ROW)

@@ -8,7 +8,8 @@ namespace tensometer {
 namespace {
 
 struct ForcedIsa {
-  std::string name, before;
+  std::string name;
+  std::vector<std::string> before;  // what each block that is open found
 };
 
 }  // namespace
@@ -45,11 +46,13 @@ Raises ValueError if the name is not in isas(); nested blocks restore the one ou
       .def("__enter__",
            [](py::object self) {
              auto& forced = self.cast<ForcedIsa&>();
-             forced.before = select_instruction_set(forced.name);
+             forced.before.push_back(select_instruction_set(forced.name));
              return self;
            })
       .def("__exit__", [](ForcedIsa& forced, const py::object&, const py::object&, const py::object&) {
-        select_instruction_set(forced.before);
+        if (forced.before.empty()) throw std::runtime_error("isa: left without having been entered");
+        select_instruction_set(forced.before.back());
+        forced.before.pop_back();
       }, py::arg("exc_type"), py::arg("exc"), py::arg("traceback"));
 }
 

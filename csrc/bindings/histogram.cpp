@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "bindings.hpp"
+#include "dispatch.hpp"
+#include "statistics.hpp"
 #include "uniform.hpp"
 
 namespace tensometer {
@@ -18,6 +20,7 @@ py::array_t<T> array_of(const std::vector<T>& items) {
 
 // Bins that hold anything, with their edges, as parallel arrays.
 py::array_t<double> log_edges(const LogHistogram& h) {
+  const FloatEnvironment environment;
   py::array_t<double> edges({static_cast<py::ssize_t>(h.bins.size()), py::ssize_t{2}});
   auto out = edges.mutable_unchecked<2>();
   for (std::size_t i = 0; i < h.bins.size(); ++i) {
@@ -31,32 +34,57 @@ struct UniformHistogram {
   py::array counts, edges;
 };
 
+// (lowest, highest) as the tensor's own type: what numpy.histogram takes from the data. None if nothing is finite.
+py::object data_range(const Input& input, const py::object& like, const Options& options) {
+  TensorSummary s;
+  {
+    const py::gil_scoped_release unlocked;
+    s = std::move(summarize({&input.tensor, 1}, options)[0]);
+  }
+  if (s.summary.finite() == 0) return py::none();
+  const py::object type = like.attr("dtype").attr("type");
+  if (!has_integer_extremes(s)) return py::make_tuple(type(s.summary.min), type(s.summary.max));
+  const IntegerExtremes both = integer_extremes(s);
+  if (s.dtype != DType::k_uint64) return py::make_tuple(type(both.min), type(both.max));
+  return py::make_tuple(type(static_cast<std::uint64_t>(both.min)), type(static_cast<std::uint64_t>(both.max)));
+}
+
+void check_range(const py::object& range) {
+  if (range.is_none()) return;
+  const bool pair = py::isinstance<py::sequence>(range) && !py::isinstance<py::str>(range) && py::len(range) == 2;
+  double ends[2] = {};
+  for (int i = 0; pair && i < 2; ++i) {
+    ends[i] = PyFloat_AsDouble(py::object(range[py::int_(i)]).ptr());
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  }
+  if (!pair) throw py::type_error("range: " + std::string(py::repr(range)) + " is not a pair (lowest, highest)");
+  if (!std::isfinite(ends[0]) || !std::isfinite(ends[1]) || ends[0] > ends[1]) {
+    throw py::value_error("range: " + std::string(py::repr(range)) + " is not finite and ascending");
+  }
+}
+
 // NumPy's own edges, so that both agree to the last bit; the range comes from one of our passes if none is given.
-py::array edges_of(const Input& input, py::handle bins, const py::object& range, const Options& options) {
+py::array edges_of(const Input& input, const py::object& bins, const py::object& range, const Options& options) {
   const auto numpy = py::module_::import("numpy");
   const DType dtype = input.tensor.values.dtype;
   const bool native = dtype != DType::k_bfloat16 && !name_of(dtype).starts_with("float8") && dtype != DType::k_bool;
-  py::object like = numpy.attr("empty")(0, py::arg("dtype") = native ? name_of(dtype) : "float64");
-  py::object limits = range;
-  if (limits.is_none() && PyLong_Check(bins.ptr()) != 0) {
-    Summary s;
-    {
-      const py::gil_scoped_release unlocked;
-      s = summarize({&input.tensor, 1}, options)[0].summary;
+  const py::object like = numpy.attr("empty")(0, py::arg("dtype") = native ? name_of(dtype) : "float64");
+  if (PyIndex_Check(bins.ptr()) == 0) {
+    if (!py::isinstance<py::sequence>(bins) && !py::isinstance<py::array>(bins)) {
+      throw py::type_error("bins: " + std::string(py::repr(bins)) + " is neither a number of bins nor a sequence of edges");
     }
-    if (s.finite() == 0) return numpy.attr("histogram_bin_edges")(like, bins);
-    const py::object type = like.attr("dtype").attr("type");
-    limits = py::make_tuple(type(s.min), type(s.max));
-    if (dtype == DType::k_int64) limits = py::make_tuple(type(s.integer_min), type(s.integer_max));
+    return numpy.attr("histogram_bin_edges")(like, bins);
   }
-  return numpy.attr("histogram_bin_edges")(like, bins, limits);
+  const long count = whole_number(bins, "bins", 1, 1L << 30);
+  return numpy.attr("histogram_bin_edges")(like, count, range.is_none() ? data_range(input, like, options) : range);
 }
 
-UniformHistogram uniform(py::handle x, py::handle bins, const py::object& range, py::handle threads) {
-  const Options options = options_of(py::bool_(false), py::int_(6), false, threads);
+UniformHistogram uniform(py::handle x, const py::object& bins, const py::object& range, py::handle threads) {
+  const Options options = options_of(py::bool_(false), py::int_(6), py::bool_(false), threads);
   if (PyUnicode_Check(bins.ptr()) != 0) {
     throw py::type_error("bins: " + std::string(py::repr(bins)) + " is not a number of bins or a sequence of edges");
   }
+  check_range(range);
   const Input input = input_of(x, "x");
   const py::array edges = edges_of(input, bins, range, options);
   const auto wide = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(edges);
@@ -114,11 +142,20 @@ A bin is one of 2**resolution equal steps of an octave, of either sign. Only bin
       .def_property_readonly("bins", [](const LogHistogram& h) { return array_of(h.bins); },
                              "Numbers of the listed bins, ascending by value: uint32, shape (n,).")
       .def_property_readonly("edges", &log_edges, "Lower and upper edge of each listed bin: float64, shape (n, 2).")
-      .def("quantile", &LogHistogram::quantile, py::arg("q"),
+      .def("quantile",
+           [](const LogHistogram& h, double q) {
+             const FloatEnvironment environment;
+             return h.quantile(q);
+           },
+           py::arg("q"),
            R"(The middle of the bin that holds rank floor(q * (total - 1)).
 
 Relative error at most 2**-(resolution + 1) for normal float32 values. NaN if empty. ValueError unless 0 <= q <= 1.)")
-      .def("coarsen", &LogHistogram::coarsen, py::arg("resolution"),
+      .def("coarsen",
+           [](const LogHistogram& h, py::handle resolution) {
+             return h.coarsen(static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution)));
+           },
+           py::arg("resolution"),
            "Exactly the histogram of a lower resolution. ValueError for a finer one.")
       .def("merge",
            [](LogHistogram a, const LogHistogram& b) {
@@ -128,6 +165,7 @@ Relative error at most 2**-(resolution + 1) for normal float32 values. NaN if em
            py::arg("other"), "The histogram of both; the finer one is coarsened first.")
       .def("to_uniform",
            [](const LogHistogram& h, const py::array_t<double, py::array::c_style | py::array::forcecast>& edges) {
+             const FloatEnvironment environment;
              const auto counts = h.to_uniform({edges.data(), static_cast<std::size_t>(edges.size())});
              return array_of(counts);
            },

@@ -1,19 +1,27 @@
 #include "bindings.hpp"
 
 namespace tensometer {
-namespace {
 
 long whole_number(py::handle value, const char* argument, long low, long high) {
-  if (!PyLong_Check(value.ptr()) || PyBool_Check(value.ptr())) {
+  if (PyIndex_Check(value.ptr()) == 0 || PyBool_Check(value.ptr())) {
     throw py::type_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not a whole number");
   }
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!index) throw py::error_already_set();
   int overflow = 0;
-  const long number = PyLong_AsLongAndOverflow(value.ptr(), &overflow);
+  const long number = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
   if (overflow != 0 || number < low || number > high) {
     throw py::value_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not between " +
                           std::to_string(low) + " and " + std::to_string(high));
   }
   return number;
+}
+
+namespace {
+
+bool yes_or_no(py::handle value, const char* argument) {
+  if (PyBool_Check(value.ptr())) return value.ptr() == Py_True;
+  throw py::type_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not True or False");
 }
 
 HistogramMode histogram_mode(py::handle value) {
@@ -26,11 +34,11 @@ HistogramMode histogram_mode(py::handle value) {
 
 }  // namespace
 
-Options options_of(py::handle histogram, py::handle resolution, bool fingerprint, py::handle threads) {
+Options options_of(py::handle histogram, py::handle resolution, py::handle fingerprint, py::handle threads) {
   Options options;
   options.histogram = histogram_mode(histogram);
   options.resolution = static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution));
-  options.fingerprint = fingerprint;
+  options.fingerprint = yes_or_no(fingerprint, "fingerprint");
   options.threads = threads.is_none() ? 0 : static_cast<unsigned>(whole_number(threads, "threads", 1, 1024));
   return options;
 }

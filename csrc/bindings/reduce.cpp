@@ -7,6 +7,13 @@
 namespace tensometer {
 namespace {
 
+// What a sparse tensor stores does not tell where it stores it.
+void check_fingerprint(const Input& input, const Options& options, const char* argument) {
+  if (options.fingerprint && input.tensor.shape != input.tensor.values.shape) {
+    throw py::value_error(std::string(argument) + ": is sparse, and a fingerprint is of dense tensors only");
+  }
+}
+
 constexpr const char* options_doc = R"(
 
 histogram: True for the logarithmic histogram, "sampled" to count only part of a large tensor. resolution: 0 to 7, the
@@ -14,15 +21,16 @@ histogram has 2**resolution bins an octave. fingerprint: also hash bits and shap
 TENSOMETER_NUM_THREADS or the CPUs that this process may use. Raises TypeError for what is no tensor or has an
 unsupported dtype, ValueError for a tensor that is not in CPU memory or an option out of range.)";
 
-TensorSummary summarize_one(py::handle x, py::handle histogram, py::handle resolution, bool fingerprint,
+TensorSummary summarize_one(py::handle x, py::handle histogram, py::handle resolution, py::handle fingerprint,
                             py::handle threads) {
   const Options options = options_of(histogram, resolution, fingerprint, threads);
   const Input input = input_of(x, "x");
+  check_fingerprint(input, options, "x");
   const py::gil_scoped_release unlocked;
   return std::move(summarize({&input.tensor, 1}, options)[0]);
 }
 
-SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle resolution, bool fingerprint,
+SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle resolution, py::handle fingerprint,
                            py::handle threads) {
   const Options options = options_of(histogram, resolution, fingerprint, threads);
   SummaryTable table;
@@ -31,12 +39,16 @@ SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle 
   const auto add = [&](py::handle x) {
     const std::string argument = "tensors[" + std::to_string(views.size()) + "]";
     Input input = input_of(x, argument.c_str());
+    check_fingerprint(input, options, argument.c_str());
     views.push_back(std::move(input.tensor));
     owners.push_back(std::move(input.owner));
   };
   if (py::hasattr(tensors, "items") && py::hasattr(tensors, "keys")) {
     table.names.emplace();
     for (py::handle item : tensors.attr("items")()) {
+      if (!py::isinstance<py::tuple>(item) || py::len(item) != 2) {
+        throw py::type_error("tensors: its items() are not pairs of a name and a tensor");
+      }
       const auto pair = py::reinterpret_borrow<py::tuple>(item);
       if (!py::isinstance<py::str>(pair[0])) throw py::type_error("tensors: the names of a mapping must be strings");
       table.names->push_back(pair[0].cast<std::string>());
@@ -54,13 +66,14 @@ SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle 
   return table;
 }
 
-SummaryTable summarize_dim(py::handle x, py::ssize_t dim, py::handle histogram, py::handle resolution, bool fingerprint,
+SummaryTable summarize_dim(py::handle x, py::handle dim_argument, py::handle histogram, py::handle resolution, py::handle fingerprint,
                            py::handle threads) {
   const Options options = options_of(histogram, resolution, fingerprint, threads);
   const Input input = input_of(x, "x");
   const TensorView& view = input.tensor.values;
   if (input.tensor.shape != view.shape) throw py::type_error("x: is sparse; summarize_units takes dense tensors");
   const auto rank = static_cast<py::ssize_t>(view.shape.size());
+  const py::ssize_t dim = whole_number(dim_argument, "dim", -64, 63);
   if (dim < -rank || dim >= rank) {
     throw py::value_error("dim: " + std::to_string(dim) + " is out of range for a tensor of " + std::to_string(rank) +
                           " dimensions");

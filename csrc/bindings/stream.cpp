@@ -86,7 +86,7 @@ void register_stream(py::module_& m) {
 
 Pieces cut anywhere give the bits of the whole. dtype: a name or dtype object; by default that of the first piece. With
 dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. Raises what summarize raises.)")
-      .def(py::init([](const py::object& dtype, py::handle histogram, py::handle resolution, bool fingerprint,
+      .def(py::init([](const py::object& dtype, py::handle histogram, py::handle resolution, py::handle fingerprint,
                        py::handle threads) {
              return std::make_unique<Accumulator>(dtype, options_of(histogram, resolution, fingerprint, threads));
            }),

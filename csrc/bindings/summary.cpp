@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "bindings.hpp"
+#include "dispatch.hpp"
 #include "statistics.hpp"
 
 namespace tensometer {
@@ -40,7 +41,10 @@ std::string repr(const TensorSummary& s) {
 }
 
 void define_methods(py::class_<TensorSummary>& type) {
-  type.def("variance", [](const TensorSummary& self, unsigned ddof) { return self.summary.variance(ddof); },
+  type.def("variance", [](const TensorSummary& self, py::handle ddof) {
+             const FloatEnvironment environment;
+             return self.summary.variance(static_cast<double>(whole_number(ddof, "ddof", 0, 1 << 30)));
+           },
            py::arg("ddof") = 0, "Variance of the finite elements divided by their number less ddof; NaN if that is not positive.")
       .def("quantile", [](const TensorSummary& self, double q) { return quantile(self, q); }, py::arg("q"),
            R"(The element of rank floor(q * (n - 1)) among the n finite ones, within 2**-(resolution + 1) relative.
@@ -86,6 +90,7 @@ py::tuple shape_tuple(const std::vector<std::int64_t>& shape) {
 }
 
 py::dict summary_dict(const TensorSummary& value) {
+  const FloatEnvironment environment;
   const Summary& s = value.summary;
   py::dict result;
   result["dtype"] = name_of(value.dtype);
@@ -107,7 +112,7 @@ every instruction set, thread count and device. Made by summarize and its kin, n
   type.def_property_readonly("dtype", [](const TensorSummary& v) { return name_of(v.dtype); }, "Name of the dtype.");
   type.def_property_readonly("shape", [](const TensorSummary& v) { return shape_tuple(v.shape); }, "Extents.");
 #define TENSOMETER_PROPERTY_whole(name, expression, doc) \
-  type.def_property_readonly(#name, [](const TensorSummary& v) { const Summary& s = v.summary; return expression; }, doc);
+  type.def_property_readonly(#name, [](const TensorSummary& v) { const FloatEnvironment environment; const Summary& s = v.summary; return expression; }, doc);
 #define TENSOMETER_PROPERTY_real(name, expression, doc) TENSOMETER_PROPERTY_whole(name, expression, doc)
 #define TENSOMETER_PROPERTY_extreme(name, expression, doc) type.def_property_readonly(#name, &name##_of, doc);
 #define TENSOMETER_ROW(name, kind, expression, doc) TENSOMETER_PROPERTY_##kind(name, expression, doc)

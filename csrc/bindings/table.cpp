@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "bindings.hpp"
+#include "dispatch.hpp"
 #include "statistics.hpp"
 
 namespace tensometer {
@@ -13,6 +14,7 @@ template <class T, class Get>
 py::array_t<T> column_of(const SummaryTable& table, Get get) {
   py::array_t<T> column(static_cast<py::ssize_t>(table.rows.size()));
   T* out = column.mutable_data();
+  const FloatEnvironment environment;
   for (const TensorSummary& row : table.rows) *out++ = static_cast<T>(get(row));
   return column;
 }

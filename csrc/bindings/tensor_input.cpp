@@ -135,6 +135,8 @@ dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
 std::optional<Input> exchanged(py::handle x, const char* argument) {
   dlpack::ExchangeApi* api = exchange_api(Py_TYPE(x.ptr()));
   if (api == nullptr) return std::nullopt;
+  // torch negates some views lazily (the imaginary part of a conjugate), which the exchanged memory does not show.
+  if (py::hasattr(x, "is_neg") && x.attr("is_neg")().ptr() == Py_True) return std::nullopt;
   dlpack::Tensor tensor;
   if (api->tensor_from_object(x.ptr(), &tensor) != 0) {
     PyErr_Clear();  // sparse, quantized and the like: adapt knows them, or says what they are

@@ -10,15 +10,24 @@
 namespace tensometer {
 namespace {
 
-// The bin by comparison: `guess` is corrected until edges[bin] <= x < edges[bin + 1].
+// The bin by comparison: a guess, its neighbours, then bisection until edges[bin] <= x < edges[bin + 1].
 TENSOMETER_INLINE std::int32_t exact_bin(double x, const UniformBins& bins) {
   const auto top = static_cast<std::int32_t>(bins.count) - 1;
   if (!(x >= bins.edges[0] && x <= bins.edges[bins.count])) return top + 1;
   const double position = (x - bins.edges[0]) * bins.per_unit;
   // A range so wide that it overflows gives NaN here, and the walk starts at bin 0.
   std::int32_t bin = position <= static_cast<double>(top) ? static_cast<std::int32_t>(position) : position > 0 ? top : 0;
-  while (bin > 0 && x < bins.edges[bin]) --bin;
-  while (bin < top && x >= bins.edges[bin + 1]) ++bin;
+  if (bin > 0 && x < bins.edges[bin]) --bin;
+  if (bin < top && x >= bins.edges[bin + 1]) ++bin;
+  std::int32_t low = 0, high = top;  // bins of unequal width: the guess says nothing
+  while (x < bins.edges[bin] || (bin < top && x >= bins.edges[bin + 1])) {
+    if (x < bins.edges[bin]) {
+      high = bin - 1;
+    } else {
+      low = bin + 1;
+    }
+    bin = low + (high - low) / 2;
+  }
   return bin;
 }
 

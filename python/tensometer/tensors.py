@@ -60,12 +60,26 @@ def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
         raise ValueError(f"{argument}: lies on {x.device}; this build reduces tensors in CPU memory")
     if x.is_quantized:
         raise TypeError(f"{argument}: dtype {x.dtype} (quantized) cannot be summarized; pass x.int_repr() or dequantize it")
+    if x.is_nested or x.layout not in _torch_layouts(torch):
+        kind = "nested" if x.is_nested else x.layout
+        raise TypeError(f"{argument}: layout {kind} cannot be summarized; pass its values or a dense tensor")
     x = x.detach()
     if x.layout != torch.strided:
         # Duplicate entries of a COO tensor add up, so they must be joined before they can be counted.
         values = (x.coalesce() if x.layout == torch.sparse_coo else x).values()
         return _capsule(values), None, tuple(x.shape), x.numel() - values.numel()
     return _capsule(x.resolve_conj().resolve_neg()), None, None, 0
+
+
+def _torch_layouts(torch: Any) -> tuple[object, ...]:
+    return (
+        torch.strided,
+        torch.sparse_coo,
+        torch.sparse_csr,
+        torch.sparse_csc,
+        torch.sparse_bsr,
+        torch.sparse_bsc,
+    )
 
 
 def _capsule(x: Any) -> object:

@@ -26,7 +26,7 @@ def write_table(report: ScanReport, stream: TextIO) -> None:
         return
     lines = [*_aligned(_HEADINGS, map(_cells, report.entries))]
     if report.compared:
-        lines += ["", *_aligned(_CHANGE_HEADINGS, _change_rows(report))]
+        lines += ["", *_aligned(_CHANGE_HEADINGS, _change_rows(report)), _unchanged(report)]
     lines += ["", *map(_flag_line, _worst_first(report.flags)), _totals(report)]
     write_text(stream, "\n".join(line.rstrip() for line in lines) + "\n")
 
@@ -51,6 +51,7 @@ def _write_rich(report: ScanReport, stream: TextIO) -> None:
     console.print(_rich_table(_HEADINGS, map(_cells, report.entries), ascii_only))
     if report.compared:
         console.print(_rich_table(_CHANGE_HEADINGS, _change_rows(report), ascii_only))
+        console.print(Text(_unchanged(report)))
     for flag in _worst_first(report.flags):
         console.print(Text(_flag_line(flag), _STYLES[flag.severity]))
     console.print(Text(_totals(report)))
@@ -95,9 +96,15 @@ def _numbers(statistics: Statistics) -> Row:
 def _change_rows(report: ScanReport) -> Iterable[Row]:
     for entry in report.entries:
         change = entry.change
-        if change is not None:
+        if change is not None and change.changed:
             numbers = (change.relative_update, change.cosine, change.changed_fraction, change.max_abs_difference)
             yield (printable(entry.name), *map(_number, numbers))
+
+
+def _unchanged(report: ScanReport) -> str:
+    changes = [entry.change for entry in report.entries if entry.change is not None]
+    changed = len([change for change in changes if change.changed])
+    return f"{changed} of {len(changes)} compared tensors changed"
 
 
 def _number(value: float | int) -> str:
@@ -109,7 +116,7 @@ def _worst_first(flags: Iterable[Flag]) -> list[Flag]:
 
 
 def _flag_line(flag: Flag) -> str:
-    return f"{flag.severity.label}: {printable(flag.tensor)}: {flag.name}: {printable(flag.sentence)}"
+    return f"{flag.severity.label} [{flag.name}] {printable(flag.tensor)}: {printable(flag.sentence)}"
 
 
 def _totals(report: ScanReport) -> str:
