@@ -23,11 +23,11 @@ constexpr Format formats[] = {
 }  // namespace
 
 const Format& format_named(std::string_view name) {
-  std::string known;
   for (const Format& format : formats) {
     if (format.name == name) return format;
-    known += (known.empty() ? "" : ", ") + std::string(format.name);
   }
+  std::string known;
+  for (const Format& format : formats) known += (known.empty() ? "" : ", ") + std::string(format.name);
   throw std::invalid_argument("dtype: '" + std::string(name) + "' is not a floating-point format; known are " + known);
 }
 

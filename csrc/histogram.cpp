@@ -125,9 +125,13 @@ void LogHistogram::add(std::uint32_t bin, std::uint64_t count) {
 std::uint64_t LogHistogram::count_magnitudes(double low, double high) const {
   std::uint64_t sum = 0;
   const std::uint32_t half = half_of(resolution);
+  // Magnitude indices [first, end): from the first edge at or above low to the last one at or below high.
+  std::uint32_t first = low > 0 ? magnitude_index(low, resolution) : 0;
+  if (magnitude_edge(first, resolution) < low) ++first;
+  const std::uint32_t end = high >= 0x1p128 ? finite_bins(resolution) : magnitude_index(high, resolution);
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const std::uint32_t index = bins[i] >= half ? bins[i] - half : half - 1 - bins[i];
-    if (magnitude_edge(index, resolution) >= low && magnitude_edge(index + 1, resolution) <= high) sum += counts[i];
+    if (index >= first && index < end) sum += counts[i];
   }
   return sum;
 }

@@ -51,41 +51,53 @@ Scratch& scratch() {
   return *mine;
 }
 
-// |z|: the square root of a sum in float64 for float32 parts; scaled by a power of two for float64 parts out of range. An
-// infinite part makes it infinite, otherwise a NaN part makes it NaN; beyond the largest float64 it is the largest.
+// |z|: the square root of a sum in float64. An infinite part makes it infinite, otherwise a NaN part makes it NaN. The
+// squares of float32 parts always fit; float64 parts out of range are scaled by a power of two, and a magnitude beyond
+// the largest float64 is the largest.
+double careful_magnitude(double re, double im) {
+  if (re == infinity || im == infinity) return infinity;
+  if (re != re || im != im) return nan_value;
+  const double larger = std::max(re, im);
+  if (larger == 0 || (larger >= smallest_unscaled<double> && larger < largest_unscaled<double>)) {
+    return std::sqrt(re * re + im * im);
+  }
+  const int exponent = std::ilogb(larger);
+  const double x = std::ldexp(re, -exponent), y = std::ldexp(im, -exponent);
+  return std::min(std::ldexp(std::sqrt(x * x + y * y), exponent), std::numeric_limits<double>::max());
+}
+
 template <class Part>
 void magnitudes_of(const std::byte* data, std::uint32_t count, double* out) {
+  // Outside these bounds (NaN included) a square may have left float64's range; float32 parts lie inside unless not finite.
+  constexpr double low = smallest_unscaled<double>, high = largest_unscaled<double>;
   for (std::uint32_t i = 0; i < count; ++i) {
     Part parts[2];
     std::memcpy(parts, data + i * sizeof parts, sizeof parts);
-    const double re = std::fabs(static_cast<double>(parts[0])), im = std::fabs(static_cast<double>(parts[1]));
-    const double larger = std::max(re, im);
-    if (re == infinity || im == infinity) {
-      out[i] = infinity;
-    } else if (re != re || im != im) {
-      out[i] = nan_value;
-    } else if (larger == 0 || (larger >= smallest_unscaled<double> && larger < largest_unscaled<double>)) {
-      out[i] = std::sqrt(re * re + im * im);
-    } else {
-      const int exponent = std::ilogb(larger);
-      const double x = std::ldexp(re, -exponent), y = std::ldexp(im, -exponent);
-      out[i] = std::min(std::ldexp(std::sqrt(x * x + y * y), exponent), std::numeric_limits<double>::max());
-    }
+    const double re = static_cast<double>(parts[0]), im = static_cast<double>(parts[1]);
+    out[i] = std::sqrt(re * re + im * im);
+  }
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (out[i] >= low && out[i] < high) continue;
+    Part parts[2];
+    std::memcpy(parts, data + i * sizeof parts, sizeof parts);
+    out[i] = careful_magnitude(std::fabs(static_cast<double>(parts[0])), std::fabs(static_cast<double>(parts[1])));
   }
 }
 
 template <class Integer>
 void integer_extremes(const void* data, std::uint32_t count, Summary& s) {
   const auto* p = static_cast<const std::byte*>(data);
+  std::int64_t lowest = s.integer_min, highest = s.integer_max;
   for (std::uint32_t i = 0; i < count; ++i) {
     Integer value;
     std::memcpy(&value, p + i * sizeof value, sizeof value);
     std::uint64_t bits = static_cast<std::uint64_t>(value);
     if constexpr (std::is_unsigned_v<Integer>) bits ^= std::uint64_t{1} << 63;
     const auto ordered = static_cast<std::int64_t>(bits);
-    s.integer_min = std::min(s.integer_min, ordered);
-    s.integer_max = std::max(s.integer_max, ordered);
+    lowest = std::min(lowest, ordered);
+    highest = std::max(highest, ordered);
   }
+  s.integer_min = lowest, s.integer_max = highest;
 }
 
 // One block of a type that is reduced in lanes: its summary, and its elements counted into the table if asked.

@@ -119,6 +119,37 @@ TENSOMETER_INLINE VDouble lower(VDouble a, VDouble b) { return (VDouble)vminq_f6
 TENSOMETER_INLINE VDouble upper(VDouble a, VDouble b) { return (VDouble)vmaxq_f64((float64x2_t)a, (float64x2_t)b); }
 #endif
 
+// Counters, a lane each, less one where v is zero, and where v is above zero. AVX-512 subtracts under a mask, where a
+// compiler would make vectors of the masks first. Elsewhere an integer comparison tells a positive number (no NaN is
+// asked here): it runs on other ports than the minimum, the maximum and the comparison with zero, which bound the loop.
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+TENSOMETER_INLINE VInt32 count_zeros(VInt32 n, VFloat v) {
+  const __mmask16 hit = _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_EQ_OQ);
+  return (VInt32)_mm512_mask_sub_epi32((__m512i)n, hit, (__m512i)n, _mm512_set1_epi32(1));
+}
+TENSOMETER_INLINE VInt64 count_zeros(VInt64 n, VDouble v) {
+  const __mmask8 hit = _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_EQ_OQ);
+  return (VInt64)_mm512_mask_sub_epi64((__m512i)n, hit, (__m512i)n, _mm512_set1_epi64(1));
+}
+TENSOMETER_INLINE VInt32 count_positives(VInt32 n, VFloat v) {
+  const __mmask16 hit = _mm512_cmpgt_epi32_mask((__m512i)v, _mm512_setzero_si512());
+  return (VInt32)_mm512_mask_sub_epi32((__m512i)n, hit, (__m512i)n, _mm512_set1_epi32(1));
+}
+TENSOMETER_INLINE VInt64 count_positives(VInt64 n, VDouble v) {
+  const __mmask8 hit = _mm512_cmpgt_epi64_mask((__m512i)v, _mm512_setzero_si512());
+  return (VInt64)_mm512_mask_sub_epi64((__m512i)n, hit, (__m512i)n, _mm512_set1_epi64(1));
+}
+#else
+TENSOMETER_INLINE VInt32 count_zeros(VInt32 n, VFloat v) { return n + (VInt32)(v == 0); }
+TENSOMETER_INLINE VInt64 count_zeros(VInt64 n, VDouble v) { return n + (VInt64)(v == 0); }
+TENSOMETER_INLINE VInt32 count_positives(VInt32 n, VFloat v) { return n + (VInt32)(bits_of<VInt32>(v) > 0); }
+#if defined(__SSE2__) && !defined(__SSE4_2__)
+TENSOMETER_INLINE VInt64 count_positives(VInt64 n, VDouble v) { return n + (VInt64)(v > 0); }  // no 64-bit comparison
+#else
+TENSOMETER_INLINE VInt64 count_positives(VInt64 n, VDouble v) { return n + (VInt64)(bits_of<VInt64>(v) > 0); }
+#endif
+#endif
+
 // Half a vector of float32 as a vector of float64 (GCC 12 sends __builtin_convertvector through the stack here).
 TENSOMETER_INLINE VDouble widen_half(const float* p) {
 #if defined(__AVX512F__)

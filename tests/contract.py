@@ -159,7 +159,9 @@ def _folded(lanes: Array) -> float:
 
 def merge(a: Part, b: Part) -> Part:
     """Chan, Golub and LeVeque's update, at the larger exponent of the two."""
-    order = {key: getattr(a, key) + getattr(b, key) for key in ("count", "zeros", "negatives", "nan", "posinf", "neginf")}
+    order = {
+        key: getattr(a, key) + getattr(b, key) for key in ("count", "zeros", "negatives", "nan", "posinf", "neginf")
+    }
     order |= {"low": min(a.low, b.low), "high": max(a.high, b.high)}
     if a.finite == 0 or b.finite == 0:
         some = b if a.finite == 0 else a
@@ -236,7 +238,9 @@ def _scaled(value: float, power: int) -> float:
 def _derived(p: Part) -> dict[str, Any]:
     n, e, any_finite = float(p.finite), p.exponent, p.finite > 0
     nan = math.nan
-    result: dict[str, Any] = {key: getattr(p, key) for key in ("count", "zeros", "negatives", "nan", "posinf", "neginf")}
+    result: dict[str, Any] = {
+        key: getattr(p, key) for key in ("count", "zeros", "negatives", "nan", "posinf", "neginf")
+    }
     result["nonfinite"] = p.nan + p.posinf + p.neginf
     result["min"], result["max"] = (p.low, p.high) if any_finite else (nan, nan)
     result["mean"] = _scaled(p.mean, e) if any_finite else nan

@@ -33,8 +33,12 @@ std::string number_text(double x) {
 }
 
 std::string repr(const TensorSummary& s) {
+  const FloatEnvironment environment;
   std::string text = "Summary(" + name_of(s.dtype) + ", shape=" + std::string(py::str(shape_tuple(s.shape)));
-  text += ", min=" + std::string(py::str(min_of(s))) + ", max=" + std::string(py::str(max_of(s)));
+  const auto extreme = [&](const py::object& exact, double rounded) {
+    return has_integer_extremes(s) ? std::string(py::str(exact)) : number_text(rounded);
+  };
+  text += ", min=" + extreme(min_of(s), s.summary.smallest()) + ", max=" + extreme(max_of(s), s.summary.largest());
   text += ", mean=" + number_text(s.summary.average()) + ", std=" + number_text(s.summary.std());
   text += ", l2=" + number_text(s.summary.l2()) + ", zeros=" + std::to_string(s.summary.zeros);
   return text + ", nonfinite=" + std::to_string(s.summary.nonfinite()) + ")";
@@ -120,7 +124,8 @@ every instruction set, thread count and device. Made by summarize and its kin, n
 #undef TENSOMETER_ROW
   type.def_property_readonly("fingerprint", [](const TensorSummary& v) { return v.fingerprint; },
                              "64-bit hash of bits, dtype and shape if asked for (fingerprint=True), else None.");
-  type.def_property_readonly("histogram", [](const TensorSummary& v) { return v.histogram; },
+  type.def_property_readonly("histogram", [](const TensorSummary& v) { return v.histogram ? &*v.histogram : nullptr; },
+                             py::return_value_policy::reference_internal,
                              "The logarithmic histogram if asked for (histogram=True), else None.");
   define_methods(type);
 }

@@ -132,16 +132,25 @@ dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
   return (*known)[type] = api;
 }
 
+// torch negates some floating-point views lazily (the imaginary part of a conjugate), which exchanged memory does not show.
+bool is_negated(py::handle x, const dlpack::DataType& type) {
+  constexpr std::uint8_t floating = 2, complex = 5;
+  if ((type.code != floating && type.code != complex) || type.bits < 32) return false;
+  static PyObject* const name = PyUnicode_InternFromString("is_neg");
+  const auto answer = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(x.ptr(), name));
+  if (!answer) PyErr_Clear();  // another library's tensor, which knows no such views
+  return answer.ptr() == Py_True;
+}
+
 std::optional<Input> exchanged(py::handle x, const char* argument) {
   dlpack::ExchangeApi* api = exchange_api(Py_TYPE(x.ptr()));
   if (api == nullptr) return std::nullopt;
-  // torch negates some views lazily (the imaginary part of a conjugate), which the exchanged memory does not show.
-  if (py::hasattr(x, "is_neg") && x.attr("is_neg")().ptr() == Py_True) return std::nullopt;
   dlpack::Tensor tensor;
   if (api->tensor_from_object(x.ptr(), &tensor) != 0) {
     PyErr_Clear();  // sparse, quantized and the like: adapt knows them, or says what they are
     return std::nullopt;
   }
+  if (is_negated(x, tensor.dtype)) return std::nullopt;
   return dlpack_input(tensor, py::reinterpret_borrow<py::object>(x), argument);
 }
 

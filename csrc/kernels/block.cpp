@@ -30,36 +30,38 @@ struct Order {
   using V = typename S::Vector;
   using M = typename S::Mask;
   V lowest = broadcast<V>(static_cast<Lane>(infinity)), highest = broadcast<V>(static_cast<Lane>(-infinity));
-  M zeros{}, negatives{};
+  M zeros{}, positives{};  // less one for each
 };
 
 // By value and always inlined: an accumulator whose address escapes stays in memory.
 #define TENSOMETER_COUNT(order, v)                                     \
   order.lowest = lower(v, order.lowest);                               \
   order.highest = upper(v, order.highest);                             \
-  order.zeros += (typename Simd<Lane>::Mask)((v) == 0);                \
-  order.negatives += (typename Simd<Lane>::Mask)((v) < 0);
+  order.zeros = count_zeros(order.zeros, v);                           \
+  order.positives = count_positives(order.positives, v);
 
+// Of `finite` elements.
 template <class Lane>
-TENSOMETER_INLINE void collect(const Order<Lane>& order, BlockSums& sums) {
+TENSOMETER_INLINE void collect(const Order<Lane>& order, std::uint32_t finite, BlockSums& sums) {
   using S = Simd<Lane>;
   alignas(64) Lane lowest[S::lanes], highest[S::lanes];
-  alignas(64) typename S::Word zeros[S::lanes], negatives[S::lanes];
+  alignas(64) typename S::Word zeros[S::lanes], positives[S::lanes];
   store(lowest, order.lowest), store(highest, order.highest);
-  store(zeros, order.zeros), store(negatives, order.negatives);
+  store(zeros, order.zeros), store(positives, order.positives);
   for (int half = S::lanes / 2; half > 0; half /= 2) {
     for (int k = 0; k < half; ++k) {
       lowest[k] = lowest[k + half] < lowest[k] ? lowest[k + half] : lowest[k];
       highest[k] = highest[k + half] > highest[k] ? highest[k + half] : highest[k];
       zeros[k] += zeros[k + half];
-      negatives[k] += negatives[k + half];
+      positives[k] += positives[k + half];
     }
   }
   const double low = static_cast<double>(lowest[0]), high = static_cast<double>(highest[0]);
   sums.min = low < sums.min ? low : sums.min;
   sums.max = high > sums.max ? high : sums.max;
-  sums.zeros -= static_cast<std::uint32_t>(zeros[0]);  // a mask is -1 where it holds
-  sums.negatives -= static_cast<std::uint32_t>(negatives[0]);
+  const std::uint32_t none = 0u - static_cast<std::uint32_t>(zeros[0]);
+  sums.zeros += none;
+  sums.negatives += finite - none + static_cast<std::uint32_t>(positives[0]);
 }
 
 template <class Lane>
@@ -221,17 +223,17 @@ TENSOMETER_INLINE void count_careful(const Lane* x, std::uint32_t count, BlockSu
     order.lowest = lower(select(finite, v, highest), order.lowest);
     order.highest = upper(select(finite, v, lowest), order.highest);
     order.zeros += (M)(v == 0);
-    order.negatives += (M)(v < 0) & finite;
+    order.positives += (M)(v > 0) & finite;
     nan += (M)(v != v);
     posinf += (M)(v == highest);
     neginf += (M)(v == lowest);
   }
-  collect(order, sums);
   for (int k = 0; k < S::lanes; ++k) {
     sums.nan -= static_cast<std::uint32_t>(nan[k]);
     sums.posinf -= static_cast<std::uint32_t>(posinf[k]);
     sums.neginf -= static_cast<std::uint32_t>(neginf[k]);
   }
+  collect(order, i - (sums.nan + sums.posinf + sums.neginf), sums);
   for (; i < count; ++i) {
     sums.nan += x[i] != x[i];
     sums.posinf += x[i] == highest[0];
@@ -288,7 +290,7 @@ TENSOMETER_INLINE void plain_sums(const T* x, std::uint32_t count, BlockSums& su
     add_row<false>(row, rest, pivot, Lane(1), lanes);
     count_careful(row, rest, sums);
   }
-  if (rows != 0) collect(order, sums);
+  if (rows != 0) collect(order, static_cast<std::uint32_t>(rows) * block_lanes, sums);
   finish_sums(lanes, pivot, sums);
 }
 

@@ -63,6 +63,28 @@ TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typen
   return any == 0;
 }
 
+// Neighbours go to tables of their own, so that equal ones need not wait for each other.
+template <class Word>
+TENSOMETER_INLINE void count_found(const Word* found, std::uint32_t count, std::uint32_t* first, std::size_t size) {
+  std::uint32_t *second = first + size, *third = second + size, *fourth = third + size;
+  std::uint32_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    if constexpr (sizeof(Word) == 4) {  // two bins with one load
+      const auto low = load<std::uint64_t>(found + k), high = load<std::uint64_t>(found + k + 2);
+      ++first[static_cast<std::uint32_t>(low)];
+      ++second[low >> 32];
+      ++third[static_cast<std::uint32_t>(high)];
+      ++fourth[high >> 32];
+    } else {
+      ++first[found[k]];
+      ++second[found[k + 1]];
+      ++third[found[k + 2]];
+      ++fourth[found[k + 3]];
+    }
+  }
+  for (; k < count; ++k) ++first[found[k]];
+}
+
 template <class Lane>
 void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, std::uint32_t* tables) {
   using Word = typename Simd<Lane>::Word;
@@ -77,14 +99,7 @@ void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, 
         found[k] = static_cast<Word>(exact_bin(static_cast<double>(x[first + k]), bins));
       }
     }
-    std::uint32_t k = 0;
-    for (; k + 4 <= width; k += 4) {
-      ++tables[found[k]];
-      ++tables[size + found[k + 1]];
-      ++tables[2 * size + found[k + 2]];
-      ++tables[3 * size + found[k + 3]];
-    }
-    for (; k < width; ++k) ++tables[found[k]];
+    count_found(found, width, tables, size);
   }
 }
 

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from tensometer._core import __version__
 from tensometer.flags import SERVE_DTYPES, Severity
 from tensometer.report import FORMATS, SORT_KEYS, sort_entries, write_report
 from tensometer.report.progress import progress_bar
@@ -66,7 +66,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tensometer", description="See the health of every tensor of a model.")
-    parser.add_argument("--version", action="version", version=f"tensometer {version('tensometer')}")
+    parser.add_argument("--version", action="version", version=f"tensometer {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "scan",
@@ -107,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return int(text)

@@ -314,8 +314,11 @@ ADDED = Kind("added", Severity.NOTE, "`--compare`: the baseline has no tensor of
 MISSING = Kind("missing", Severity.WARNING, "`--compare`: only the baseline has a tensor of this name")
 RESHAPED = Kind("reshaped", Severity.WARNING, "`--compare`: the baseline's tensor has another shape")
 RETYPED = Kind("retyped", Severity.NOTE, "`--compare`: the baseline's tensor has another dtype")
+NOT_COMPARED = Kind(
+    "not_compared", Severity.NOTE, "`--compare`: the tensor is complex, or was skipped here or in the baseline"
+)
 
-FLAGS: tuple[Kind, ...] = (*(kind for kind, _ in RULES), SKIPPED, ADDED, MISSING, RESHAPED, RETYPED)
+FLAGS: tuple[Kind, ...] = (*(kind for kind, _ in RULES), SKIPPED, ADDED, MISSING, RESHAPED, RETYPED, NOT_COMPARED)
 
 
 def judge(facts: Facts) -> tuple[Flag, ...]:

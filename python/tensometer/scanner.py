@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +21,7 @@ from tensometer.checkpoint.entry import Bits, element_count
 from tensometer.flags import (
     ADDED,
     MISSING,
+    NOT_COMPARED,
     RESHAPED,
     RETYPED,
     SERVE_DTYPES,
@@ -60,6 +62,14 @@ class _Options:
     threads: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """At most WINDOW bytes read, and the entries (with a summary unless skipped) that this finished."""
+
+    nbytes: int
+    finished: list[tuple[Entry, Summary | None]]
+
+
 def scan(
     paths: PathLike | Iterable[PathLike],
     *,
@@ -89,9 +99,10 @@ def scan(
     total = sum(entry.nbytes for entry in entries if entry.source)
     found: list[ScanEntry] = []
     done = 0
-    for entry, summary in _summaries(entries, threads):
-        found.append(_judged(entry, summary, options))
-        done += entry.nbytes if entry.source else 0
+    # Judging rows reads the files as well, so then both take turns.
+    for step in _steps(entries, threads) if units else _ahead(_steps(entries, threads)):
+        found += [_judged(entry, summary, options) for entry, summary in step.finished]
+        done += step.nbytes
         if progress is not None:
             progress(done, total)
     unpaired: tuple[Flag, ...] = ()
@@ -130,42 +141,51 @@ def _by_name(path: PathLike, entries: list[Entry]) -> dict[str, Entry]:
     return named
 
 
-def _summaries(entries: list[Entry], threads: int | None) -> Iterator[tuple[Entry, Summary | None]]:
-    """Entries in order with their summaries; only one file is mapped at a time."""
+def _steps(entries: list[Entry], threads: int | None) -> Iterator[_Step]:
+    """The entries in order as they are finished; only one file is mapped at a time."""
     for _, group in groupby(entries, key=lambda entry: entry.path):
         members = list(group)
-        yield from _file_summaries(members, threads)
+        yield from _file_steps(members, threads)
         _close(members)
 
 
-def _file_summaries(entries: list[Entry], threads: int | None) -> Iterator[tuple[Entry, Summary | None]]:
+def _file_steps(entries: list[Entry], threads: int | None) -> Iterator[_Step]:
     """Small neighbours in one call, large tensors in windows."""
     batch: list[Entry] = []
     nbytes = 0
     for entry in entries:
         if nbytes + entry.nbytes > WINDOW or len(batch) == BATCH_TENSORS:
-            yield from _batch(batch, threads)
+            yield _batch(batch, threads)
             batch, nbytes = [], 0
         if entry.source is not None and entry.nbytes > WINDOW:
             accumulator = Accumulator(entry.dtype, histogram=True, resolution=RESOLUTION, threads=threads)
             for window in entry.source.windows(WINDOW):
                 accumulator.update(as_tensor(window, entry.dtype))
-            yield entry, accumulator.summary()
+                yield _Step(window.nbytes, [])
+            yield _Step(0, [(entry, accumulator.summary())])
         else:
             batch.append(entry)
             nbytes += entry.nbytes
-    yield from _batch(batch, threads)
+    yield _batch(batch, threads)
 
 
-def _batch(batch: list[Entry], threads: int | None) -> Iterator[tuple[Entry, Summary | None]]:
-    tensors = [as_tensor(entry.source.whole(), entry.dtype) for entry in batch if entry.source is not None]
+def _batch(batch: list[Entry], threads: int | None) -> _Step:
+    readable = [(entry, entry.source) for entry in batch if entry.source is not None]
+    tensors = [as_tensor(source.whole(), entry.dtype) for entry, source in readable]
     table = iter(summarize_many(tensors, histogram=True, resolution=RESOLUTION, threads=threads))
-    for entry in batch:
-        if entry.source is None:
-            yield entry, None
-        else:
-            entry.source.release()
-            yield entry, next(table)
+    for _, source in readable:
+        source.release()
+    finished = [(entry, None if entry.source is None else next(table)) for entry in batch]
+    return _Step(sum(entry.nbytes for entry, _ in readable), finished)
+
+
+def _ahead(steps: Iterator[_Step]) -> Iterator[_Step]:
+    """The same steps, each computed by a second thread while its predecessor is judged."""
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(next, steps, None)
+        while (finished := step.result()) is not None:
+            step = pool.submit(next, steps, None)
+            yield finished
 
 
 def _close(entries: Iterable[Entry]) -> None:
@@ -233,7 +253,11 @@ def _with_change(one: ScanEntry, entry: Entry, baseline: dict[str, Entry], optio
     if old.dtype != entry.dtype:
         flags.append(RETYPED.flag(entry.name, f"dtype {old.dtype} became {entry.dtype}"))
     change: Change | None = None
-    if not flags and old.source is not None and entry.source is not None:
+    if not flags and (old.source is None or entry.source is None):
+        flags.append(NOT_COMPARED.flag(entry.name, "its elements are not read"))
+    elif not flags and entry.dtype.startswith("complex"):
+        flags.append(NOT_COMPARED.flag(entry.name, f"the dtype is {entry.dtype}"))
+    elif not flags:
         change = _change(old, entry, options.threads)
     return replace(one, flags=(*one.flags, *flags), change=change)
 

@@ -125,7 +125,8 @@ def _totals(report: ScanReport) -> str:
     found = ", ".join(f"{count} {severity.label}{'' if count == 1 else 's'}" for severity, count in counts.items())
     skipped = f" ({totals.skipped} skipped)" if totals.skipped else ""
     speed = totals.nbytes / 1e9 / totals.seconds if totals.seconds else 0.0
+    tensors = "1 tensor" if totals.tensors == 1 else f"{totals.tensors} tensors"
     return (
-        f"{totals.tensors} tensors{skipped}, {totals.elements} elements, {totals.nbytes} bytes "
+        f"{tensors}{skipped}, {totals.elements} elements, {totals.nbytes} bytes "
         f"in {totals.seconds:.3f} s ({speed:.2f} GB/s): {found}"
     )

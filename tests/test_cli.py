@@ -1,0 +1,334 @@
+"""The command line as a person meets it: formats, exit codes, pipes, terminals, Ctrl-C."""
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import tensometer
+from checkpoint_files import write_safetensors, write_sparse
+from tensometer import cli
+from tensometer.report import FORMATS, SORT_KEYS
+from tensometer.scan_report import CHANGES, STATISTICS
+
+COMMAND = [sys.executable, "-m", "tensometer"]
+
+
+def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The command's own process, as in a pipe."""
+    settings = {"PYTHONIOENCODING": "utf-8"} | (environment or {})
+    command = [*COMMAND, *map(str, arguments)]
+    encoding = settings["PYTHONIOENCODING"]
+    return subprocess.run(command, capture_output=True, encoding=encoding, env=os.environ | settings, check=False)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path, rng: np.random.Generator) -> Path:
+    tensors = {"b.weight": rng.standard_normal((30, 40)).astype(np.float32), "a.bias": np.zeros(30, np.float32)}
+    return write_safetensors(tmp_path / "healthy.safetensors", tensors)
+
+
+@pytest.fixture
+def broken(tmp_path: Path, rng: np.random.Generator) -> Path:
+    x = rng.standard_normal((30, 40)).astype(np.float32)
+    x[1, 2] = np.nan
+    x[5] = 0
+    return write_safetensors(tmp_path / "broken.safetensors", {"b.weight": x, "nothing": np.full(3, np.nan)})
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"tensometer {tensometer.__version__}\n"
+
+
+def test_table_in_a_pipe(healthy: Path) -> None:
+    result = run("scan", healthy)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [
+        "name",
+        "dtype",
+        "shape",
+        "min",
+        "max",
+        "mean",
+        "std",
+        "l2",
+        "zeros",
+        "nonfinite",
+        "histogram",
+        "flags",
+    ]
+    assert lines[1].split()[:3] == ["b.weight", "float32", "30x40"]
+    assert lines[2].split() == ["a.bias", "float32", "30", *["0"] * 5, "30", "0", "all_zero"]
+    assert lines[4] == "note [all_zero] a.bias: all 30 elements are zero"
+    assert lines[5].startswith("2 tensors, 1230 elements, 4920 bytes in ")
+    assert lines[5].endswith(" GB/s): 0 errors, 0 warnings, 1 note")
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((), 1),
+        (("--fail-on", "note"), 1),
+        (("--fail-on", "never"), 0),
+        (("--filter", "^b", "--fail-on", "warning"), 1),
+    ],
+)
+def test_exit_code_of_a_broken_model(broken: Path, arguments: tuple[str, ...], code: int) -> None:
+    assert run("scan", broken, *arguments).returncode == code
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("error", 0), ("warning", 0), ("note", 1), ("never", 0)])
+def test_exit_code_of_a_note(healthy: Path, fail_on: str, code: int) -> None:
+    assert run("scan", healthy, "--fail-on", fail_on).returncode == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("scan",), "the following arguments are required: PATH"),
+        ((), "the following arguments are required: command"),
+        (("weigh",), "invalid choice: 'weigh'"),
+        (("scan", "{healthy}", "--format", "xml"), "invalid choice: 'xml'"),
+        (("scan", "{healthy}", "--sort", "size"), "invalid choice: 'size'"),
+        (("scan", "{healthy}", "--fail-on", "warn"), "invalid choice: 'warn'"),
+        (("scan", "{healthy}", "--serve-dtype", "int4"), "invalid choice: 'int4'"),
+        (("scan", "{healthy}", "--threads", "0"), "argument --threads: must be a positive integer, not '0'"),
+        (("scan", "{healthy}", "--threads", "two"), "argument --threads: must be a positive integer, not 'two'"),
+        (("scan", "{healthy}", "--filter", "("), "filter '(' is not a regular expression"),
+        (("scan", "{healthy}", "--filter", "xyz"), "there is no tensor whose name matches 'xyz'"),
+        (("scan", "{healthy}", "missing.pt"), "missing.pt: no such file or directory"),
+        (("scan", "{healthy}", "--compare", "missing.pt"), "missing.pt: no such file or directory"),
+        (("scan", "{healthy}", "--output", "missing/file"), "No such file or directory: 'missing/file'"),
+        (("scan", "{healthy}", "--output", "."), "Is a directory"),
+        (("scan", "truncated"), "truncated.safetensors: claims a header of"),
+    ],
+)
+def test_bad_input_is_one_sentence(healthy: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    truncated = healthy.parent / "truncated.safetensors"
+    truncated.write_bytes(healthy.read_bytes()[:50])
+    paths = {"{healthy}": str(healthy), "truncated": str(truncated)}
+    result = run(*[paths.get(argument, argument) for argument in arguments])
+    assert (result.returncode, result.stdout) == (2, "")
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("tensometer")
+
+
+def test_json(broken: Path) -> None:
+    report = json.loads(run("scan", broken, "--units", "--format", "json").stdout, parse_constant=pytest.fail)
+    weight, nothing = report["tensors"]
+    assert list(weight) == ["name", "file", "dtype", "shape", "nbytes", *STATISTICS, "sparkline", "flags"]
+    assert (weight["shape"], weight["nan"], weight["count"]) == ([30, 40], 1, 1200)
+    assert weight["flags"] == [
+        {"name": "nan", "severity": "error", "sentence": "1 of 1200 elements is NaN"},
+        {"name": "dead_rows", "severity": "warning", "sentence": "row 5 of 30 is all zero"},
+    ]
+    assert (nothing["min"], nothing["mean"], nothing["nan"]) == (None, None, 3)
+    assert {**report["totals"], "seconds": 0} == {
+        "tensors": 2,
+        "skipped": 0,
+        "elements": 1203,
+        "nbytes": 4824,
+        "seconds": 0,
+        "worst": "error",
+    }
+
+
+def test_numbers_arrive_whole(broken: Path) -> None:
+    (first, *_) = json.loads(run("scan", broken, "--format", "json").stdout)["tensors"]
+    statistics = tensometer.scan(broken)["b.weight"].statistics
+    assert {name: first[name] for name in STATISTICS} == {name: getattr(statistics, name) for name in STATISTICS}
+
+
+def test_jsonl(healthy: Path, broken: Path) -> None:
+    lines = run("scan", broken, "--compare", healthy, "--format", "jsonl").stdout.splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["name"] for record in records] == ["b.weight", "nothing", "a.bias"]
+    assert set(CHANGES) < records[0].keys()
+    assert records[1]["changed"] is None
+    assert records[2]["flags"] == [
+        {"name": "missing", "severity": "warning", "sentence": "only the baseline has this tensor"}
+    ]
+
+
+def test_csv(broken: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("scan", broken, "--format", "csv").stdout)))
+    assert [(row["name"], row["shape"], row["nan"], row["flags"]) for row in rows] == [
+        ("b.weight", "30x40", "1", "nan"),
+        ("nothing", "3", "3", "nan"),
+    ]
+    assert rows[1]["min"] == ""
+
+
+def test_parquet(broken: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.parquet"
+    assert run("scan", broken, "--compare", broken, "--format", "parquet", "--output", target).returncode == 1
+    table = pyarrow.parquet.read_table(target)
+    assert table.column_names == [
+        "name",
+        "file",
+        "dtype",
+        "shape",
+        "nbytes",
+        *STATISTICS,
+        "sparkline",
+        "flags",
+        *CHANGES,
+    ]
+    assert table["name"].to_pylist() == ["b.weight", "nothing"]
+    assert table["nan"].to_pylist() == [1, 3]
+    assert table["min"].to_pylist()[1] is None
+    with target.open("wb") as stream:
+        subprocess.run([*COMMAND, "scan", str(broken), "--format", "parquet"], stdout=stream, check=False)
+    assert pyarrow.parquet.read_table(target).num_rows == 2
+
+
+@pytest.mark.parametrize("key", SORT_KEYS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_and_sort_key(broken: Path, tmp_path: Path, key: str, name: str) -> None:
+    arguments = ["scan", str(broken), "--sort", key, "--format", name, "--output", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--compare", str(broken)]) == 1
+    assert cli.main([*arguments, "--reverse"]) == 1
+
+
+def test_sort(healthy: Path) -> None:
+    def names(*arguments: str) -> list[str]:
+        lines = run("scan", healthy, "--format", "jsonl", *arguments).stdout.splitlines()
+        return [json.loads(line)["name"] for line in lines]
+
+    assert names() == ["b.weight", "a.bias"]
+    assert names("--sort", "name") == ["a.bias", "b.weight"]
+    assert names("--sort", "zeros") == ["a.bias", "b.weight"]
+    assert names("--sort", "zeros", "--reverse") == ["b.weight", "a.bias"]
+    assert names("--reverse") == ["b.weight", "a.bias"]
+
+
+def test_comparison_table(healthy: Path, broken: Path) -> None:
+    lines = run("scan", broken, "--compare", healthy).stdout.splitlines()
+    assert "1 of 1 compared tensors changed" in lines
+    assert "warning [missing] a.bias: only the baseline has this tensor" in lines
+    assert "note [added] nothing: the baseline has no tensor of this name" in lines
+
+
+def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    path = write_safetensors(tmp_path / "m.safetensors", {"\x1b[31m[red]x\n\u202e": np.zeros((2, 2), np.float32)})
+    output = run("scan", path).stdout
+    assert r"\x1b[31m[red]x\n\u202e" in output
+    assert "\x1b" not in output
+    assert r"\x1b[31m[red]x\n" in on_terminal("scan", str(path))[1].replace("\x1b[0m", "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_without_block_characters(tmp_path: Path, encoding: str) -> None:
+    path = write_safetensors(tmp_path / "m.safetensors", {"gewicht\u00fc\u4e2d": np.arange(4.0)})
+    for name in ("table", "csv"):
+        result = run("scan", path, "--format", name, environment={"PYTHONIOENCODING": encoding})
+        assert (result.returncode, result.stderr) == (0, "")
+        assert r"\u4e2d" in result.stdout
+        assert "@" in result.stdout
+
+
+def test_a_closed_pipe_is_quiet(healthy: Path) -> None:
+    with subprocess.Popen([*COMMAND, "scan", str(healthy)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+def test_interrupt(tmp_path: Path) -> None:
+    path = write_sparse(tmp_path / "large.safetensors", "F32", [1 << 30, 16], 1 << 36)
+    with subprocess.Popen([*COMMAND, "scan", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        maps = Path(f"/proc/{process.pid}/maps")
+        while "large.safetensors" not in maps.read_text():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        output, errors = process.communicate(timeout=60)
+        assert time.monotonic() - begin < 5
+    assert (process.returncode, output, errors) == (130, b"", b"tensometer: interrupted\n")
+
+
+def on_terminal(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Exit code and everything that a terminal of 200 columns is sent."""
+    main, terminal = pty.openpty()
+    settings = {"TERM": "xterm-256color", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"} | (environment or {})
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | settings,
+    ) as process:
+        os.close(terminal)
+        sent = b""
+        while True:
+            try:
+                part = os.read(main, 1 << 16)
+            # Linux answers so when the other side has closed.
+            except OSError:
+                break
+            if not part:
+                break
+            sent += part
+    os.close(main)
+    return process.returncode, sent.decode()
+
+
+def test_terminal_has_colours_and_a_progress_bar(broken: Path, tmp_path: Path) -> None:
+    code, sent = on_terminal("scan", str(broken))
+    assert code == 1
+    assert "b.weight" in sent
+    assert "error [nan] b.weight: 1 of 1200 elements is NaN" in sent
+    assert "\x1b[1;31m" in sent
+    large = write_sparse(tmp_path / "large.safetensors", "F32", [64, 1 << 20], 1 << 28)
+    assert "scanning" in on_terminal("scan", str(large))[1]
+
+
+def test_terminal_without_rich(broken: Path, tmp_path: Path) -> None:
+    blocker = tmp_path / "blocker"
+    (blocker / "rich").mkdir(parents=True)
+    (blocker / "rich" / "__init__.py").write_text("raise ImportError('blocked')")
+    code, sent = on_terminal("scan", str(broken), environment={"PYTHONPATH": str(blocker)})
+    assert code == 1
+    assert "error [nan] b.weight: 1 of 1200 elements is NaN" in sent
+    assert "\x1b" not in sent
+
+
+def test_parquet_does_not_go_to_a_terminal(broken: Path) -> None:
+    code, sent = on_terminal("scan", str(broken), "--format", "parquet")
+    assert code == 2
+    assert "parquet is a binary format" in sent
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"),
+    [("torch", "torch", ["scan", "{torch}"]), ("pyarrow", "parquet", ["scan", "{healthy}", "--format", "parquet"])],
+)
+def test_missing_extras_are_named(healthy: Path, tmp_path: Path, module: str, extra: str, arguments: list[str]) -> None:
+    import torch
+
+    torch.save({"x": torch.zeros(3)}, tmp_path / "x.pt")
+    (tmp_path / "blocker" / module).mkdir(parents=True)
+    (tmp_path / "blocker" / module / "__init__.py").write_text("raise ImportError('blocked')")
+    paths = {"{torch}": tmp_path / "x.pt", "{healthy}": healthy}
+    result = run(
+        *[paths.get(argument, argument) for argument in arguments],
+        environment={"PYTHONPATH": str(tmp_path / "blocker")},
+    )
+    assert result.returncode == 2
+    assert f"needs {module}: pip install 'tensometer[{extra}]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
