@@ -16,8 +16,11 @@ CLANGXX ?= clang++-14
 AARCH64_GXX ?= aarch64-linux-gnu-g++
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
-# QEMU's user mode cannot fork a process that has threads; everything else of the core runs there.
-QEMU_ARGS := --quick --without=survives_fork
+# Under QEMU's user mode and ThreadSanitizer the child of a process with threads cannot start threads of its own; everything
+# else of the core runs there.
+NO_FORK_ARGS := --quick --without=survives_fork
+# Without what QEMU warns that it cannot emulate.
+QEMU_HASWELL := Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
 # Words: only the tests of the core whose names hold one of them.
 CORE_ARGS ?=
 
@@ -118,7 +121,7 @@ asan: $(STAMPS)/build  ## core-test under AddressSanitizer and UndefinedBehavior
 tsan: $(STAMPS)/build  ## core-test under ThreadSanitizer
 	$(call say,tsan: build/tsan)
 	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread)
-	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/core_tests --quick $(CORE_ARGS)
+	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/core_tests $(NO_FORK_ARGS) $(CORE_ARGS)
 
 gcc: $(STAMPS)/build  ## core-test built with g++, warnings as errors
 	$(call needs,$(GXX),g++)
@@ -137,13 +140,14 @@ aarch64: $(STAMPS)/build  ## core-test cross-compiled for aarch64 and run under 
 	$(call say,aarch64: $(AARCH64_GXX) in build/aarch64, run by qemu-aarch64)
 	$(call core_build,aarch64,-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 		-DCMAKE_CXX_COMPILER=$(AARCH64_GXX))
-	@qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests $(QEMU_ARGS) $(CORE_ARGS)
+	@qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests $(NO_FORK_ARGS) --isas=neon $(CORE_ARGS)
 
 isas-qemu: $(STAMPS)/build  ## core-test on emulated machines without AVX-512 and without AVX2
 	$(call needs,qemu-x86_64,qemu-user)
 	$(call say,isas-qemu: build/core under qemu-x86_64)
 	$(call core_build,core,)
-	@for cpu in Nehalem Haswell; do echo "$$cpu:"; qemu-x86_64 -cpu $$cpu build/core/core_tests $(QEMU_ARGS) $(CORE_ARGS); done
+	@qemu-x86_64 -cpu Nehalem build/core/core_tests $(NO_FORK_ARGS) --isas=baseline $(CORE_ARGS)
+	@qemu-x86_64 -cpu $(QEMU_HASWELL) build/core/core_tests $(NO_FORK_ARGS) --isas=baseline,avx2 $(CORE_ARGS)
 
 clean:  ## remove build/ and dist/, keep .venv/
 	@rm -rf build dist $(STAMPS)/package

@@ -46,12 +46,13 @@ struct Job {
 class Pool {
  public:
   void run(Job& job) {
+    const unsigned helpers = job.wanted;  // those who join count it down
     {
       const std::lock_guard lock(mutex_);
-      grow(job.wanted);
+      grow(helpers);
       jobs_.push_back(&job);
     }
-    for (unsigned i = 0; i < job.wanted; ++i) wake_.notify_one();
+    for (unsigned i = 0; i < helpers; ++i) wake_.notify_one();
     job.work();
     std::unique_lock lock(mutex_);
     std::erase(jobs_, &job);

@@ -65,9 +65,10 @@ TENSOMETER_INLINE void sum_pairs(const Lane* a, const Lane* b, std::uint32_t cou
   for (int column = 0; column < static_cast<int>(block_lanes); column += step) {
     sweep_pairs<careful>(a, b, rows, scale_a, scale_b, column, lanes);
   }
-  const std::uint32_t done = count / block_lanes * block_lanes;
-  for (std::uint32_t k = 0; k < count - done; ++k) {
-    double x = static_cast<double>(a[done + k]) * scale_a, y = static_cast<double>(b[done + k]) * scale_b;
+  // Pointers to the rest: of a 32-bit index that might wrap around, GCC makes gathers.
+  const Lane *rest_a = a + count / block_lanes * block_lanes, *rest_b = b + count / block_lanes * block_lanes;
+  for (std::uint32_t k = 0; k < count % block_lanes; ++k) {
+    double x = static_cast<double>(rest_a[k]) * scale_a, y = static_cast<double>(rest_b[k]) * scale_b;
     if (careful && !both_finite(x, y)) x = y = 0.0;
     lanes.dot[k] += x * y;
     lanes.old_squares[k] += x * x;

@@ -40,8 +40,8 @@ std::string text(const Parts&... parts) {
 
 // Calls body and expects that exception, its message containing `words`.
 template <class Exception, class Body>
-void throws(Body&& body, std::string_view words = {},
-            std::string_view file = __builtin_FILE(), int line = __builtin_LINE()) {
+void throws(Body&& body, std::string_view words = {}, std::string_view file = __builtin_FILE(),
+            int line = __builtin_LINE()) {
   try {
     body();
   } catch (const Exception& caught) {
@@ -53,13 +53,13 @@ void throws(Body&& body, std::string_view words = {},
 
 }  // namespace check
 
-#define TEST(name)                                              \
-  static void name();                                           \
+#define TEST(name)                                                  \
+  static void name();                                               \
   static const ::check::Registration register_##name(#name, &name); \
   static void name()
 
 // CHECK(condition, words and values that tell where...): the words are put together only on failure.
-#define CHECK(condition, ...)                                                            \
-  do {                                                                                   \
+#define CHECK(condition, ...)                                                                  \
+  do {                                                                                         \
     if (!(condition)) ::check::fail(::check::text(#condition " " __VA_OPT__(, ) __VA_ARGS__)); \
   } while (false)

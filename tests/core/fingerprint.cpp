@@ -36,7 +36,8 @@ TEST(fingerprint_changes_with_every_single_bit) {
 
 TEST(fingerprint_tells_zeros_nans_and_lengths_apart) {
   std::set<std::uint64_t> seen;
-  for (const float x : {0.0f, -0.0f, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float x :
+       {0.0f, -0.0f, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(seen.insert(fingerprint_of(vector_view(&x, DType::k_float32, 1))).second, x);
   }
   const std::vector<std::byte> zeros(9 * block_size);
@@ -64,11 +65,23 @@ TEST(fingerprint_depends_on_dtype_and_shape) {
   const std::vector<std::byte> bytes = random_bytes(48 * 16, 83);
   std::set<std::uint64_t> seen;
   for (const DType dtype : all_types()) {
-    for (const std::vector<std::int64_t>& shape :
-         std::vector<std::vector<std::int64_t>>{{48}, {6, 8}, {8, 6}, {48, 1}, {1, 48}, {2, 3, 8}, {0}, {0, 3}, {3, 0}, {}}) {
-      CHECK(seen.insert(fingerprint_of(contiguous(bytes.data(), dtype, shape))).second, row(dtype).name, ", rank ", shape.size());
+    for (const std::vector<std::int64_t>& shape : std::vector<std::vector<std::int64_t>>{
+             {48}, {6, 8}, {8, 6}, {48, 1}, {1, 48}, {2, 3, 8}, {0}, {0, 3}, {3, 0}, {}}) {
+      CHECK(seen.insert(fingerprint_of(contiguous(bytes.data(), dtype, shape))).second, row(dtype).name, ", rank ",
+            shape.size());
     }
   }
+}
+
+TEST(fingerprint_depends_on_the_order_in_memory) {
+  // Read in memory order, a dense tensor and its transposes hold the same elements; at the same indices they hold others.
+  const std::vector<float> elements = ordinary_elements<float>(5 * 5 * 5, 85);
+  TensorView view = contiguous(elements.data(), DType::k_float32, {5, 5, 5});
+  std::set<std::uint64_t> seen;
+  std::sort(view.strides.begin(), view.strides.end());
+  do {
+    CHECK(seen.insert(fingerprint_of(view)).second, view.strides[0], " ", view.strides[1], " ", view.strides[2]);
+  } while (std::next_permutation(view.strides.begin(), view.strides.end()));
 }
 
 TEST(fingerprint_is_of_the_elements_wherever_they_lie) {

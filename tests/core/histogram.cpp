@@ -29,12 +29,13 @@ std::vector<double> values_of(const std::vector<T>& elements) {
 
 TEST(log_histogram_counts_every_finite_element) {
   for_each_lane_type([]<class T>(DType dtype) {
-    for (const std::vector<T>& elements : {ordinary_elements<T>(70000, 50), wild_elements<T>(9000, 51), std::vector<T>(300),
-                                           std::vector<T>()}) {
+    for (const std::vector<T>& elements :
+         {ordinary_elements<T>(70000, 50), wild_elements<T>(9000, 51), std::vector<T>(300), std::vector<T>()}) {
       for (const unsigned resolution : {0u, 3u, 6u, 7u}) {
-        const auto found = summarize_one(vector_view(elements.data(), dtype, elements.size()), {HistogramMode::full, resolution});
-        CHECK(found.histogram == histogram_by_hand(values_of(elements), resolution), row(dtype).name, ", resolution ", resolution,
-              ", ", elements.size(), " elements");
+        const auto found =
+            summarize_one(vector_view(elements.data(), dtype, elements.size()), {HistogramMode::full, resolution});
+        CHECK(found.histogram == histogram_by_hand(values_of(elements), resolution), row(dtype).name, ", resolution ",
+              resolution, ", ", elements.size(), " elements");
       }
     }
   });
@@ -50,7 +51,8 @@ TEST(log_histogram_bins_hold_what_their_edges_say) {
       if (!(std::fabs(value) < 0x1p128)) continue;
       const std::uint32_t bin = bin_of(value, resolution);
       const double low = histogram.lower_edge(bin), high = histogram.upper_edge(bin);
-      CHECK(std::signbit(value) ? low < value && value <= high : low <= value && value < high, value, " in ", low, " to ", high);
+      CHECK(std::signbit(value) ? low < value && value <= high : low <= value && value < high, value, " in ", low,
+            " to ", high);
     }
   }
 }
@@ -63,8 +65,8 @@ TEST(log_histogram_quantiles_are_within_half_a_bin) {
     for (unsigned i = 0; i <= 1000; ++i) {
       const double q = i / 1000.0, exact = sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))];
       const double estimate = histogram.quantile(q);
-      CHECK(std::fabs(estimate - exact) <= std::ldexp(std::fabs(exact), -static_cast<int>(resolution) - 1), "q ", q, ": ", estimate,
-            " for ", exact, " at resolution ", resolution);
+      CHECK(std::fabs(estimate - exact) <= std::ldexp(std::fabs(exact), -static_cast<int>(resolution) - 1), "q ", q,
+            ": ", estimate, " for ", exact, " at resolution ", resolution);
     }
   }
   CHECK(std::isnan(LogHistogram{}.quantile(0.5)));
@@ -85,7 +87,8 @@ TEST(log_histogram_coarsens_to_exactly_the_coarser_one) {
 }
 
 TEST(log_histograms_merge_by_addition) {
-  const std::vector<double> a = values_of(wild_elements<float>(3000, 55)), b = values_of(ordinary_elements<float>(3000, 56));
+  const std::vector<double> a = values_of(wild_elements<float>(3000, 55)),
+                            b = values_of(ordinary_elements<float>(3000, 56));
   std::vector<double> both = a;
   both.insert(both.end(), b.begin(), b.end());
   for (const unsigned left : {0u, 3u, 6u}) {
@@ -108,25 +111,30 @@ TEST(log_histogram_spreads_over_uniform_bins) {
   const std::vector<double> counts = histogram.to_uniform(edges);
   double sum = 0;
   for (std::size_t i = 0; i < counts.size(); ++i) {
-    const auto exact = static_cast<double>(std::count_if(values.begin(), values.end(), [&](double x) {
-      return x >= edges[i] && x < edges[i + 1];
-    }));
+    const auto exact = static_cast<double>(
+        std::count_if(values.begin(), values.end(), [&](double x) { return x >= edges[i] && x < edges[i + 1]; }));
     sum += counts[i];
     // Off by no more than the elements of the two log bins that the edges cut: 4 of 50000 an octave's 64th, with room.
-    CHECK(std::fabs(counts[i] - exact) <= 0.02 * static_cast<double>(values.size()) / 8 + 30, "bin ", i, ": ", counts[i], " for ", exact);
+    CHECK(std::fabs(counts[i] - exact) <= 0.02 * static_cast<double>(values.size()) / 8 + 30, "bin ", i, ": ",
+          counts[i], " for ", exact);
   }
   CHECK(std::fabs(sum - static_cast<double>(values.size())) < 1e-6, sum);
-  check::throws<std::invalid_argument>([&] { static_cast<void>(histogram.to_uniform(std::vector<double>{1})); }, "edges");
-  check::throws<std::invalid_argument>([&] { static_cast<void>(histogram.to_uniform(std::vector<double>{1, 1})); }, "edges");
+  check::throws<std::invalid_argument>([&] { static_cast<void>(histogram.to_uniform(std::vector<double>{1})); },
+                                       "edges");
+  check::throws<std::invalid_argument>([&] { static_cast<void>(histogram.to_uniform(std::vector<double>{1, 1})); },
+                                       "edges");
 }
 
 TEST(log_histogram_says_what_a_format_loses) {
   Random random(58);
   std::vector<float> elements(30000);
-  for (float& x : elements) x = static_cast<float>(std::ldexp(random.bell(), static_cast<int>(random.between(-30, 18))));
+  for (float& x : elements)
+    x = static_cast<float>(std::ldexp(random.bell(), static_cast<int>(random.between(-30, 18))));
   elements[7] = 0, elements[8] = -0.0f;
-  const TensorSummary s = summarize_one(vector_view(elements.data(), DType::k_float32, elements.size()), {HistogramMode::full, 6});
-  for (const std::string_view name : {"float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"}) {
+  const TensorSummary s =
+      summarize_one(vector_view(elements.data(), DType::k_float32, elements.size()), {HistogramMode::full, 6});
+  for (const std::string_view name :
+       {"float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"}) {
     const Format& format = format_named(name);
     std::uint64_t vanish = 0, small = 0, large = 0;
     for (const float x : elements) {

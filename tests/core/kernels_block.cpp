@@ -16,8 +16,8 @@ void check_block(DType dtype, const T* elements, std::uint32_t count, std::size_
     found.nan = 7;
     set->block->sums[static_cast<std::size_t>(dtype)](memory.data(), count, found);
     const std::string wrong = difference(found, expected);
-    CHECK(wrong.empty(), row(dtype).name, " ", set->name, ", ", count, " elements, misaligned by ", misalignment, ", ", place,
-          " ", detail, ": ", wrong);
+    CHECK(wrong.empty(), row(dtype).name, " ", set->name, ", ", count, " elements, misaligned by ", misalignment, ", ",
+          place, " ", detail, ": ", wrong);
   }
 }
 
@@ -29,7 +29,8 @@ void check_lengths(DType dtype, const std::vector<T>& elements, const char* plac
 }
 
 TEST(block_kernels_at_every_length) {
-  for_each_lane_type([]<class T>(DType dtype) { check_lengths(dtype, ordinary_elements<T>(block_size, 1), "ordinary"); });
+  for_each_lane_type(
+      []<class T>(DType dtype) { check_lengths(dtype, ordinary_elements<T>(block_size, 1), "ordinary"); });
 }
 
 TEST(block_kernels_at_every_length_with_non_finite_elements) {
@@ -39,8 +40,8 @@ TEST(block_kernels_at_every_length_with_non_finite_elements) {
 TEST(block_kernels_at_every_misalignment) {
   for_each_lane_type([]<class T>(DType dtype) {
     const std::vector<T> elements = ordinary_elements<T>(block_size, 3), any = wild_elements<T>(block_size, 4);
-    for (const std::uint32_t count : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257,
-                                      300, 1000, 4095, 4096}) {
+    for (const std::uint32_t count : {1,  2,  3,   7,   8,   9,   15,  16,  17,  31,  32,   33,   63,
+                                      64, 65, 100, 127, 128, 129, 255, 256, 257, 300, 1000, 4095, 4096}) {
       for (std::size_t misalignment = 0; misalignment < 64; ++misalignment) {
         check_block(dtype, elements.data(), count, misalignment, "ordinary");
         check_block(dtype, any.data() + 4096 - count, count, misalignment, "wild");
@@ -103,8 +104,19 @@ template <class T>
 std::vector<T> special_values() {
   using Limits = std::numeric_limits<T>;
   const T tiny = Limits::denorm_min(), small = Limits::min(), huge = Limits::max();
-  return {Limits::quiet_NaN(), -Limits::quiet_NaN(), Limits::signaling_NaN(), Limits::infinity(), -Limits::infinity(),
-          T(0), -T(0), tiny, -tiny, small, small - tiny, huge, -huge};
+  return {Limits::quiet_NaN(),
+          -Limits::quiet_NaN(),
+          Limits::signaling_NaN(),
+          Limits::infinity(),
+          -Limits::infinity(),
+          T(0),
+          -T(0),
+          tiny,
+          -tiny,
+          small,
+          small - tiny,
+          huge,
+          -huge};
 }
 
 template <class T>
@@ -144,7 +156,8 @@ TEST(block_kernels_take_blocks_of_one_value) {
   check_blocks_of_one_value<float>(DType::k_float32);
   check_blocks_of_one_value<double>(DType::k_float64);
   for_each_16_bit_type([]<class T>(DType dtype) {
-    for (const std::uint64_t bits : {0x0000u, 0x8000u, 0x0001u, 0x8001u, 0x7bffu, 0x7c00u, 0xfc00u, 0x7f80u, 0xff80u, 0x7fc0u, 0xffffu}) {
+    for (const std::uint64_t bits :
+         {0x0000u, 0x8000u, 0x0001u, 0x8001u, 0x7bffu, 0x7c00u, 0xfc00u, 0x7f80u, 0xff80u, 0x7fc0u, 0xffffu}) {
       for (const std::uint32_t count : {1u, 128u, 129u, 4096u}) {
         check_block(dtype, std::vector<T>(count, of_bits<T>(bits)).data(), count, 0, "nothing but", bits);
       }
@@ -159,7 +172,8 @@ void check_scale(DType dtype, int exponent) {
   std::vector<T> block(block_size);
   for (T& element : block) element = static_cast<T>(std::ldexp(random.bell(), exponent));
   const auto place = static_cast<std::uint64_t>(exponent + 2000);
-  for (const std::uint32_t count : {100u, 128u, 1000u, block_size}) check_block(dtype, block.data(), count, 0, "scale", place);
+  for (const std::uint32_t count : {100u, 128u, 1000u, block_size})
+    check_block(dtype, block.data(), count, 0, "scale", place);
   for (std::uint32_t i = 0; i < block_size; i += 3) block[i] = static_cast<T>(std::ldexp(random.bell(), exponent - 20));
   check_block(dtype, block.data(), block_size, 0, "two scales", place);
   block[random.below(block_size)] = T(1);
@@ -181,7 +195,8 @@ TEST(block_kernels_at_every_scale) {
 TEST(block_kernels_on_both_sides_of_every_threshold) {
   // The largest magnitude just below, at and just above where scaling starts, for both signs.
   const auto check_threshold = []<class T>(DType dtype, T threshold) {
-    for (const T largest : {std::nextafter(threshold, T(0)), threshold, std::nextafter(threshold, std::numeric_limits<T>::max())}) {
+    for (const T largest :
+         {std::nextafter(threshold, T(0)), threshold, std::nextafter(threshold, std::numeric_limits<T>::max())}) {
       for (const T sign : {T(1), T(-1)}) {
         Random random(9);
         std::vector<T> block(block_size);
@@ -205,7 +220,8 @@ TEST(widen_kernels_are_exact) {
       for (std::uint32_t i = 0; i < 65536; ++i) elements[i] = of_bits<T>(i);
     }
     for (std::uint32_t first = 0, turn = 0; first < elements.size(); ++turn) {
-      const auto count = std::min<std::uint32_t>(block_size - turn % 70, static_cast<std::uint32_t>(elements.size()) - first);
+      const auto count =
+          std::min<std::uint32_t>(block_size - turn % 70, static_cast<std::uint32_t>(elements.size()) - first);
       const ExactMemory from(elements.data() + first, count * sizeof(T), turn % 64), to(count * sizeof(Lane));
       for (const InstructionSet* set : instruction_sets()) {
         set->block->widen[static_cast<std::size_t>(dtype)](from.data(), count, to.data());

@@ -37,7 +37,8 @@ void gather_non_finite(std::vector<std::uint32_t>& table, unsigned resolution) {
 }
 
 template <class T>
-void check_histogram(DType dtype, const T* elements, std::uint32_t count, unsigned resolution, std::size_t misalignment) {
+void check_histogram(DType dtype, const T* elements, std::uint32_t count, unsigned resolution,
+                     std::size_t misalignment) {
   const std::vector<std::uint32_t> expected = model_table(elements, count, resolution);
   const ExactMemory memory(elements, count * sizeof(T), misalignment);
   for (const InstructionSet* set : instruction_sets()) {
@@ -48,8 +49,8 @@ void check_histogram(DType dtype, const T* elements, std::uint32_t count, unsign
     std::transform(both.begin(), second, second, table.begin(), std::plus<>{});
     gather_non_finite(table, resolution);
     const auto wrong = std::mismatch(table.begin(), table.end(), expected.begin()).first - table.begin();
-    CHECK(table == expected, row(dtype).name, " ", set->name, ", ", count, " elements, resolution ", resolution, ", counter ",
-          wrong);
+    CHECK(table == expected, row(dtype).name, " ", set->name, ", ", count, " elements, resolution ", resolution,
+          ", counter ", wrong);
   }
 }
 
@@ -140,7 +141,8 @@ void check_uniform(DType dtype, const std::vector<T>& elements, const std::vecto
   const ExactMemory memory(elements.data(), elements.size() * sizeof(T), sizeof(T));
   for (const InstructionSet* set : instruction_sets()) {
     const Forced forced(set->name);
-    const std::vector<std::int64_t> counts = uniform_histogram(vector_view(memory.data(), dtype, elements.size()), edges, 2);
+    const std::vector<std::int64_t> counts =
+        uniform_histogram(vector_view(memory.data(), dtype, elements.size()), edges, 2);
     const auto wrong = std::mismatch(counts.begin(), counts.end(), expected.begin()).first - counts.begin();
     CHECK(counts == expected, row(dtype).name, " ", set->name, ", ", elements.size(), " elements, ", expected.size(),
           " bins from ", edges.front(), " to ", edges.back(), ", bin ", wrong);
@@ -164,11 +166,20 @@ std::vector<T> elements_for(const std::vector<double>& edges, std::size_t count)
   for (T& element : elements) {
     const double edge = edges[random.below(edges.size())], share = random.uniform() * 1.25 - 0.125;
     switch (random.below(64)) {
-      case 0: element = static_cast<T>(edge); break;
-      case 1: element = std::nextafter(static_cast<T>(edge), T(infinity)); break;
-      case 2: element = std::nextafter(static_cast<T>(edge), T(-infinity)); break;
-      case 3: element = wild<T>(random); break;
-      default: element = static_cast<T>(edges.front() * (1 - share) + edges.back() * share);
+    case 0:
+      element = static_cast<T>(edge);
+      break;
+    case 1:
+      element = std::nextafter(static_cast<T>(edge), T(infinity));
+      break;
+    case 2:
+      element = std::nextafter(static_cast<T>(edge), T(-infinity));
+      break;
+    case 3:
+      element = wild<T>(random);
+      break;
+    default:
+      element = static_cast<T>(edges.front() * (1 - share) + edges.back() * share);
     }
   }
   return elements;
@@ -178,7 +189,8 @@ TEST(uniform_histogram_counts_by_the_edges) {
   constexpr double huge = std::numeric_limits<double>::max();
   std::vector<std::vector<double>> sets;
   for (const std::size_t bins : {1u, 2u, 3u, 10u, 64u, 1000u, 4099u}) {
-    for (const double low : {-3.0, 0.1, 1e6, -1e-30}) sets.push_back(evenly(low, low + std::fabs(low) * 0.7 + 3e-31, bins));
+    for (const double low : {-3.0, 0.1, 1e6, -1e-30})
+      sets.push_back(evenly(low, low + std::fabs(low) * 0.7 + 3e-31, bins));
   }
   sets.push_back(evenly(-huge, huge, 10));  // a range that overflows
   sets.push_back({0, 5e-324, 1e-323});      // one whose reciprocal does

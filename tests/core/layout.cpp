@@ -61,11 +61,20 @@ TensorView random_view(Random& random) {
     stride *= view.shape[dim];
     if (dense) continue;
     switch (random.below(6)) {
-      case 0: view.strides[dim] = 0; break;
-      case 1: view.strides[dim] *= -1; break;
-      case 2: stride += random.between(0, 9); break;
-      case 3: view.strides[dim] = random.between(-50, 50); break;
-      default: break;
+    case 0:
+      view.strides[dim] = 0;
+      break;
+    case 1:
+      view.strides[dim] *= -1;
+      break;
+    case 2:
+      stride += random.between(0, 9);
+      break;
+    case 3:
+      view.strides[dim] = random.between(-50, 50);
+      break;
+    default:
+      break;
     }
   }
   return view;
@@ -115,13 +124,14 @@ TEST(readers_equal_naive_indexing) {
 
 TEST(views_of_any_layout_summarize_as_their_elements_in_order) {
   Random random(61);
-  const Options options{HistogramMode::full, 3, true, 2};
+  const Options options{HistogramMode::full, 3, false, 2};
   for (unsigned turn = 0; turn < (check::quick() ? 200u : 2000u); ++turn) {
     const Case made = with_memory(random_view(random), turn);
     const std::vector<std::byte> bytes = expected_bytes(made, true);
     const SparseView strided{made.view, made.view.shape, 0};
     const SparseView plain{vector_view(bytes.data(), made.view.dtype, made.offsets.size()), made.view.shape, 0};
-    CHECK(summarize({&strided, 1}, options) == summarize({&plain, 1}, options), "turn ", turn, ", ", row(made.view.dtype).name);
+    CHECK(summarize({&strided, 1}, options) == summarize({&plain, 1}, options), "turn ", turn, ", ",
+          row(made.view.dtype).name);
   }
 }
 
@@ -144,7 +154,8 @@ TEST(large_strided_views_summarize_as_their_copies) {
   for (std::int64_t j = 0; j < columns - 3; ++j) {
     for (std::int64_t i = 0; i < rows; ++i) transposed.push_back(elements[static_cast<std::size_t>(i * columns + j)]);
   }
-  CHECK(summarize_one(view, options) == summarize_one(contiguous(transposed.data(), DType::k_float32, view.shape), options));
+  CHECK(summarize_one(view, options) ==
+        summarize_one(contiguous(transposed.data(), DType::k_float32, view.shape), options));
 }
 
 TEST(units_of_any_layout_equal_the_slices_alone) {
@@ -159,7 +170,8 @@ TEST(units_of_any_layout_equal_the_slices_alone) {
     for (std::size_t i = 0; i < units.size(); ++i) {
       const TensorSummary alone = summarize_one(select(made.view, dim, static_cast<std::int64_t>(i)), options);
       const std::string wrong = difference(units[i].summary, alone.summary);
-      CHECK(units[i] == alone, "turn ", turn, ", ", row(made.view.dtype).name, ", unit ", i, " along ", dim, ": ", wrong);
+      CHECK(units[i] == alone, "turn ", turn, ", ", row(made.view.dtype).name, ", unit ", i, " along ", dim, ": ",
+            wrong);
     }
   }
 }

@@ -1,11 +1,13 @@
-// core_tests [--quick] [words...]: runs the tests whose names contain any of the words, one line a test.
+// core_tests [--quick] [--isas=NAMES] [--without=WORD] [words...]: runs the tests whose names contain any of the words,
+// and not the one after --without; one line a test. --isas names, separated by commas, what this machine must turn out to
+// run: so an emulator of an older one proves the choice.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <vector>
 
 #include "check.hpp"
+#include "dispatch.hpp"
 
 namespace {
 
@@ -33,6 +35,28 @@ std::string run(const Named& named) {
   }
 }
 
+std::string instruction_set_names() {
+  std::string names;
+  for (const tensometer::InstructionSet* set : tensometer::instruction_sets()) {
+    if (!names.empty()) names += ',';
+    names += set->name;
+  }
+  return names;
+}
+
+// The value of an argument `name=value`, which is taken out of the arguments; empty if there is none.
+std::string_view take_option(std::vector<std::string_view>& arguments, std::string_view name) {
+  std::string_view value;
+  std::erase_if(arguments, [&](std::string_view argument) {
+    if (!argument.starts_with(name)) return false;
+    value = argument.substr(name.size());
+    return true;
+  });
+  return value;
+}
+
+bool contains(std::string_view name, std::string_view word) { return name.find(word) != std::string_view::npos; }
+
 }  // namespace
 
 check::Registration::Registration(const char* name, Test test) { tests().push_back({name, test}); }
@@ -41,11 +65,19 @@ bool check::quick() { return quick_run; }
 int main(int count, char** arguments) {
   std::vector<std::string_view> words(arguments + 1, arguments + count);
   quick_run = std::erase(words, "--quick") != 0;
+  const std::string_view expected_sets = take_option(words, "--isas="), unwanted = take_option(words, "--without=");
+  const std::string sets = instruction_set_names();
+  std::printf("instruction sets: %s\n", sets.c_str());
+  if (!expected_sets.empty() && sets != expected_sets) {
+    std::printf("FAIL: --isas names others\n");
+    return 1;
+  }
   std::sort(tests().begin(), tests().end(), [](const Named& a, const Named& b) { return a.name < b.name; });
   unsigned passed = 0, failed = 0;
   for (const Named& named : tests()) {
-    const auto wanted = [&](std::string_view word) { return named.name.find(word) != std::string_view::npos; };
+    const auto wanted = [&](std::string_view word) { return contains(named.name, word); };
     if (!words.empty() && std::none_of(words.begin(), words.end(), wanted)) continue;
+    if (!unwanted.empty() && contains(named.name, unwanted)) continue;
     const auto start = std::chrono::steady_clock::now();
     const std::string failure = run(named);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

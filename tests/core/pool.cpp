@@ -47,7 +47,8 @@ TEST(pool_throws_the_exception_of_a_body_and_goes_on) {
 
 TEST(pool_throws_when_every_body_does) {
   for (unsigned turn = 0; turn < 100; ++turn) {
-    check::throws<std::runtime_error>([] { parallel_for(50, 4, [](std::size_t) { throw std::runtime_error("all"); }); }, "all");
+    check::throws<std::runtime_error>([] { parallel_for(50, 4, [](std::size_t) { throw std::runtime_error("all"); }); },
+                                      "all");
   }
 }
 

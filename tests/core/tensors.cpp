@@ -23,9 +23,11 @@ TEST(tensors_of_every_length_up_to_three_blocks_and_three) {
     std::vector<Summary> whole;  // blocks before the last one
     for (std::size_t count = 0; count <= elements.size(); count += check::quick() ? 127 : 1) {
       const std::size_t before = count == 0 ? 0 : (count - 1) / block_size * block_size;
-      while (whole.size() < before / block_size) whole.push_back(reference_summary(&elements[whole.size() * block_size], block_size));
+      while (whole.size() < before / block_size)
+        whole.push_back(reference_summary(&elements[whole.size() * block_size], block_size));
       std::vector<Summary> blocks = whole;
-      if (count != 0) blocks.push_back(reference_summary(&elements[before], static_cast<std::uint32_t>(count - before)));
+      if (count != 0)
+        blocks.push_back(reference_summary(&elements[before], static_cast<std::uint32_t>(count - before)));
       const Summary expected = reference_fold(blocks);
       const ExactMemory memory(elements.data(), count * sizeof(T), count % 64);
       for (const InstructionSet* set : instruction_sets()) {
@@ -41,7 +43,8 @@ template <class T>
 void check_large(DType dtype, std::size_t blocks, std::uint64_t seed) {
   std::vector<T> elements = ordinary_elements<T>(blocks * block_size + 77, seed);
   const Summary expected = reference_tensor(elements);
-  const SparseView tensor{vector_view(elements.data(), dtype, elements.size()), {static_cast<std::int64_t>(elements.size())}, 0};
+  const SparseView tensor{
+      vector_view(elements.data(), dtype, elements.size()), {static_cast<std::int64_t>(elements.size())}, 0};
   std::optional<TensorSummary> first;
   for (const InstructionSet* set : instruction_sets()) {
     const Forced forced(set->name);
@@ -68,7 +71,8 @@ TEST(tensors_of_more_than_a_super_group) {
   const std::vector<bfloat16> elements = ordinary_elements<bfloat16>(blocks * block_size + 1, 43);
   const Summary expected = reference_tensor(elements);
   for (const unsigned threads : {1u, 2u, 5u}) {
-    const auto found = summarize_one(vector_view(elements.data(), DType::k_bfloat16, elements.size()), {.threads = threads});
+    const auto found =
+        summarize_one(vector_view(elements.data(), DType::k_bfloat16, elements.size()), {.threads = threads});
     const std::string wrong = difference(found.summary, expected);
     CHECK(wrong.empty(), threads, " threads: ", wrong);
   }
@@ -101,11 +105,13 @@ TEST(one_byte_types_element_by_element) {
       CHECK(wrong.empty(), row(dtype).name, ", ", count, " elements: ", wrong);
       long double m2 = 0;
       for (std::size_t i = 0; i < count; ++i) {
-        const long double d = value_of_byte(dtype, std::to_integer<unsigned>(bytes[i])) - static_cast<long double>(found.mean);
+        const long double d =
+            value_of_byte(dtype, std::to_integer<unsigned>(bytes[i])) - static_cast<long double>(found.mean);
         if (std::fabs(d) < infinity) m2 += d * d;
       }
       // 256 terms, each of three roundings, added in turn: below 260 * 2^-53.
-      CHECK(std::fabs(static_cast<double>(m2) - found.m2) <= 260 * 0x1p-53 * found.m2, row(dtype).name, ": m2 ", found.m2);
+      CHECK(std::fabs(static_cast<double>(m2) - found.m2) <= 260 * 0x1p-53 * found.m2, row(dtype).name, ": m2 ",
+            found.m2);
     }
   }
 }
@@ -151,7 +157,9 @@ void check_complex(DType dtype) {
     const long double re = parts[i], im = parts[i + 1];
     const bool infinite = std::isinf(re) || std::isinf(im);
     // long double has the range of a float64 squared, and enough digits that rounding twice is rounding once, almost always.
-    sizes.push_back(infinite ? infinity : std::min(static_cast<double>(std::sqrt(re * re + im * im)), std::numeric_limits<double>::max()));
+    sizes.push_back(
+        infinite ? infinity
+                 : std::min(static_cast<double>(std::sqrt(re * re + im * im)), std::numeric_limits<double>::max()));
     if (!infinite && (re != re || im != im)) sizes.back() = nan_value;
   }
   const Summary found = summarize_one(vector_view(parts.data(), dtype, sizes.size())).summary;
@@ -160,7 +168,8 @@ void check_complex(DType dtype) {
   CHECK(found.neginf == 0 && found.negatives == 0 && found.zeros == expected.zeros, row(dtype).name);
   // A magnitude has two roundings below the root and one at it: 2^-52 relative, with room.
   const auto close = [](double a, double b) { return a == b || std::fabs(a - b) <= 0x1p-51 * std::fabs(b); };
-  CHECK(close(found.min, expected.min) && close(found.max, expected.max), row(dtype).name, ": ", found.min, " ", found.max);
+  CHECK(close(found.min, expected.min) && close(found.max, expected.max), row(dtype).name, ": ", found.min, " ",
+        found.max);
   CHECK(close(found.l1(), expected.l1()) && close(found.l2(), expected.l2()), row(dtype).name, ": ", found.l1());
 }
 
@@ -176,7 +185,8 @@ TEST(sparse_tensors_count_their_implicit_zeros) {
     const TensorSummary found = summarize({&tensor, 1}, {.histogram = HistogramMode::full}).front();
     std::vector<T> dense = stored;
     dense.resize(10000, T{});
-    const TensorSummary whole = summarize_one(contiguous(dense.data(), dtype, {100, 100}), {.histogram = HistogramMode::full});
+    const TensorSummary whole =
+        summarize_one(contiguous(dense.data(), dtype, {100, 100}), {.histogram = HistogramMode::full});
     CHECK(found.shape == whole.shape && found.histogram == whole.histogram, row(dtype).name);
     CHECK(found.summary.zeros == whole.summary.zeros && found.summary.count == 10000, row(dtype).name);
     CHECK(found.summary.min == whole.summary.min && found.summary.max == whole.summary.max, row(dtype).name);
