@@ -46,7 +46,7 @@ Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::hand
 }  // namespace
 
 void register_compare(py::module_& m) {
-  py::class_<Comparison> type(m, "Comparison", R"(What one pass over two tensors found: new - old, element by element.
+  py::class_<Comparison> type(m, "Comparison", py::is_final(), R"(What one pass over two tensors found: new - old, element by element.
 
 Norms and cosine are over the pairs in which both elements are finite.)");
   type.def_readonly("difference", &Comparison::difference,
@@ -72,7 +72,8 @@ Norms and cosine are over the pairs in which both elements are finite.)");
   m.def("compare", &compare_inputs, py::arg("old"), py::arg("new"), py::kw_only(), py::arg("histogram") = false,
         py::arg("resolution") = 6, py::arg("threads") = py::none(), R"(Compare two tensors of one dtype and shape.
 
-Elements are paired by index, whatever the memory layouts. Raises ValueError if shapes or dtypes differ or are complex,
+A pair with NaN or an infinity in it counts in no norm and no cosine; two NaN count as equal. Empty tensors give counts
+and norms of 0 and a cosine of NaN. Elements are paired by index, whatever the memory layouts. Raises ValueError if shapes or dtypes differ or are complex,
 and what summarize raises for either argument.)");
 }
 

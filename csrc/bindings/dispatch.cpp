@@ -33,7 +33,7 @@ All of them give the same bits. TENSOMETER_ISA or `with tensometer.isa(name):` f
         return names;
       },
       "Names of the element types that can be summarized.");
-  py::class_<ForcedIsa>(m, "isa", R"(Force one instruction set, for the whole process, while the block runs.
+  py::class_<ForcedIsa>(m, "isa", py::is_final(), R"(Force one instruction set, for the whole process, while the block runs.
 
 Raises ValueError if the name is not in isas(); nested blocks restore the one outside.)")
       .def(py::init([](const std::string& name) {

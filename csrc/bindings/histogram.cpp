@@ -108,7 +108,7 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
 }
 
 void register_uniform(py::module_& m) {
-  py::class_<UniformHistogram>(m, "Histogram", R"(Counts between given edges, as numpy.histogram returns them.
+  py::class_<UniformHistogram>(m, "Histogram", py::is_final(), R"(Counts between given edges, as numpy.histogram returns them.
 
 counts: int64, shape (bins,). edges: shape (bins + 1,), of the dtype NumPy would choose. Unpacks to (counts, edges).)")
       .def_readonly("counts", &UniformHistogram::counts, "Elements in each bin: int64, shape (bins,).")
@@ -131,7 +131,7 @@ range, and for complex x.)");
 
 void register_histogram(py::module_& m) {
   register_uniform(m);
-  py::class_<LogHistogram>(m, "LogHistogram", R"(Counts of finite elements in logarithmic bins, ordered by value.
+  py::class_<LogHistogram>(m, "LogHistogram", py::is_final(), R"(Counts of finite elements in logarithmic bins, ordered by value.
 
 A bin is one of 2**resolution equal steps of an octave, of either sign. Only bins that hold anything are listed.)")
       .def_readonly("resolution", &LogHistogram::resolution, "Mantissa bits a bin keeps: 2**resolution bins an octave.")

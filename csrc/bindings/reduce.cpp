@@ -16,6 +16,9 @@ void check_fingerprint(const Input& input, const Options& options, const char* a
 
 constexpr const char* options_doc = R"(
 
+Extremes, moments and norms are those of the finite elements; NaN and infinities are counted beside them. An empty tensor
+has counts, sums and norms of 0, and NaN for extremes, mean and variance.
+
 histogram: True for the logarithmic histogram, "sampled" to count only part of a large tensor. resolution: 0 to 7, the
 histogram has 2**resolution bins an octave. fingerprint: also hash bits and shape. threads: 1 to 1024; by default
 TENSOMETER_NUM_THREADS or the CPUs that this process may use. Raises TypeError for what is no tensor or has an

@@ -82,10 +82,12 @@ class Accumulator {
 }  // namespace
 
 void register_stream(py::module_& m) {
-  py::class_<Accumulator>(m, "Accumulator", R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
+  py::class_<Accumulator>(m, "Accumulator", py::is_final(), R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
 
 Pieces cut anywhere give the bits of the whole. dtype: a name or dtype object; by default that of the first piece. With
-dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. Raises what summarize raises.)")
+dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. NaN
+and infinities are counted and otherwise left out; an empty stream has the summary of an empty tensor. Raises what
+summarize raises.)")
       .def(py::init([](const py::object& dtype, py::handle histogram, py::handle resolution, py::handle fingerprint,
                        py::handle threads) {
              return std::make_unique<Accumulator>(dtype, options_of(histogram, resolution, fingerprint, threads));

@@ -109,7 +109,7 @@ py::dict summary_dict(const TensorSummary& value) {
 }
 
 void register_summary(py::module_& m) {
-  py::class_<TensorSummary> type(m, "Summary", R"(What one pass over a tensor found.
+  py::class_<TensorSummary> type(m, "Summary", py::is_final(), R"(What one pass over a tensor found.
 
 Extremes, moments and norms are those of the finite elements; NaN and infinities are counted beside them. The same bits on
 every instruction set, thread count and device. Made by summarize and its kin, not by hand.)");

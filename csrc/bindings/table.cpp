@@ -97,7 +97,7 @@ TensorSummary total(const SummaryTable& table) {
 }  // namespace
 
 void register_table(py::module_& m) {
-  py::class_<SummaryTable>(m, "SummaryTable", R"(The summaries of many tensors, or of the units of one.
+  py::class_<SummaryTable>(m, "SummaryTable", py::is_final(), R"(The summaries of many tensors, or of the units of one.
 
 table[i] and table[name] are Summary objects; column(statistic) is a NumPy array over the rows.)")
       .def("__len__", [](const SummaryTable& t) { return t.rows.size(); })

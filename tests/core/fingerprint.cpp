@@ -74,7 +74,7 @@ TEST(fingerprint_depends_on_dtype_and_shape) {
 }
 
 TEST(fingerprint_depends_on_the_order_in_memory) {
-  // Read in memory order, a dense tensor and its transposes hold the same elements; at the same indices they hold others.
+  // In memory a dense tensor and its transposes hold the same elements in the same order, but at other indices.
   const std::vector<float> elements = ordinary_elements<float>(5 * 5 * 5, 85);
   TensorView view = contiguous(elements.data(), DType::k_float32, {5, 5, 5});
   std::set<std::uint64_t> seen;

@@ -1,6 +1,6 @@
 // core_tests [--quick] [--isas=NAMES] [--without=WORD] [words...]: runs the tests whose names contain any of the words,
-// and not the one after --without; one line a test. --isas names, separated by commas, what this machine must turn out to
-// run: so an emulator of an older one proves the choice.
+// and not the one after --without; one line a test. --isas names, separated by commas, the instruction sets that this
+// machine must turn out to run: an emulator of an older one proves the choice.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

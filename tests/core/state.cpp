@@ -34,10 +34,10 @@ TEST(states_come_back_as_they_were) {
   }
 }
 
-// Positions worth changing or cutting at: all near both ends, where the layout is dense, and some of the long lists between.
+// Positions worth changing or cutting at: all near both ends, and some of the long lists between.
 std::vector<std::size_t> positions(std::size_t size) {
   std::vector<std::size_t> chosen;
-  const std::size_t dense = check::quick() ? 11 : 1, sparse = size / 50 + 1;
+  const std::size_t dense = check::quick() ? 11 : 2, sparse = size / 50 + 1;
   for (std::size_t at = 0; at < size; at += at < 1500 || at + 500 > size ? dense : std::min(sparse, size - at)) {
     chosen.push_back(at);
   }

@@ -71,9 +71,9 @@ TEST(streams_take_views_of_any_layout) {
   CHECK(stream.summary() == summarize_one(flat));
 }
 
-// What merging streams owes: everything but the moments exactly. Cut elsewhere, the blocks are others, so the moments differ
-// by the rounding of the lanes too: a lane adds 32 elements, and 31 roundings of float32 sums of magnitudes stay below
-// 31 * 2^-24 of them. The contract owes 2e-7 for the variance.
+// What merging streams owes: everything but the moments exactly. Cut elsewhere, the blocks are others, so the moments
+// differ by the rounding of the lanes too: a lane adds 32 elements, and 31 roundings of float32 sums of magnitudes stay
+// below 31 * 2^-24 of them. The contract owes 2e-7 for the variance.
 void check_merged(const TensorSummary& merged, const TensorSummary& whole, const char* place) {
   constexpr double bound = 31 * 0x1p-24;
   const Summary &a = merged.summary, &b = whole.summary;
@@ -117,7 +117,7 @@ TEST(merging_whole_blocks_rounds_in_float64_only) {
       const std::size_t count = std::min<std::size_t>(blocks * block_size, elements.size() - at);
       merge(merged, summarize_one(vector_view(&elements[at], DType::k_float32, count)).summary);
     }
-    // A merge rounds sums of positive terms by under 8 * 2^-53, and no block passes more than 640 of them on either side.
+    // A merge rounds sums of positive terms by under 8 * 2^-53; no block passes more than 640 of them on either side.
     constexpr double bound = 2 * 640 * 8 * 0x1p-53;
     CHECK(std::fabs(merged.m2 - whole.m2) <= bound * whole.m2, blocks, ": ", merged.m2, " for ", whole.m2);
     CHECK(std::fabs(merged.abs_sum - whole.abs_sum) <= bound * whole.abs_sum, blocks);

@@ -156,7 +156,7 @@ void check_complex(DType dtype) {
   for (std::size_t i = 0; i < parts.size(); i += 2) {
     const long double re = parts[i], im = parts[i + 1];
     const bool infinite = std::isinf(re) || std::isinf(im);
-    // long double has the range of a float64 squared, and enough digits that rounding twice is rounding once, almost always.
+    // long double has the range of a float64 squared, so nothing overflows; what it rounds otherwise, `close` allows.
     sizes.push_back(
         infinite ? infinity
                  : std::min(static_cast<double>(std::sqrt(re * re + im * im)), std::numeric_limits<double>::max()));
