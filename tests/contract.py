@@ -102,7 +102,7 @@ def _block(lanes: Array, wide: bool) -> Part:
     values = np.where(finite, lanes, lane(0)) * lane(math.ldexp(1.0, -exponent))
     first = values[:LANES].astype(np.float64)
     in_first = int(finite[:LANES].sum())
-    pivot = lane(_folded(first) / in_first) if in_first else lane(0)
+    pivot = lane(_rounded(_folded(first) / in_first, float(first[0]), bool(finite[0]))) if in_first else lane(0)
     d = np.where(finite, values - pivot, lane(0))
     total, squares, magnitudes = _folded(_rows(d)), _folded(_rows(d * d)), _folded(_rows(np.abs(values)))
     n = float(counts.finite)
@@ -114,6 +114,15 @@ def _block(lanes: Array, wide: bool) -> Part:
         magnitudes, exponent = math.ldexp(magnitudes, exponent), 0
     order = {key: getattr(counts, key) for key in Part.__dataclass_fields__ if key not in ("mean", "m2", "abs_sum")}
     return Part(**order | {"exponent": exponent}, mean=mean, m2=m2, abs_sum=magnitudes)
+
+
+def _rounded(mean: float, first: float, finite: bool) -> float:
+    """The mean to a multiple of the largest power of two within an eighth of the first element's distance from it."""
+    distance = abs(first - mean)
+    if not finite or distance < 2.0**-1022:
+        return mean
+    step = math.ldexp(0.125, math.frexp(distance)[1] - 1)
+    return mean if abs(mean) >= step * 2.0**50 else round(mean / step) * step  # round: ties to even
 
 
 def _counts(lanes: Array) -> Part:
@@ -139,12 +148,15 @@ def _exponent(largest: float, lane: type) -> int:
 
 
 def _rows(lanes: Array) -> Array:
-    """Lane k's sum over rows, one after another, in the lane type; then in float64."""
-    total = np.zeros(LANES, lanes.dtype)
-    for at in range(0, lanes.size, LANES):
-        row = lanes[at : at + LANES]
-        total[: row.size] += row
-    return total.astype(np.float64)
+    """Lane k's sum over the rows of each half block, one after another, in the lane type; the halves in float64."""
+    whole = np.zeros(LANES)
+    for half in (lanes[: BLOCK // 2], lanes[BLOCK // 2 :]):
+        total = np.zeros(LANES, lanes.dtype)
+        for at in range(0, half.size, LANES):
+            row = half[at : at + LANES]
+            total[: row.size] += row
+        whole += total.astype(np.float64)
+    return whole
 
 
 def _folded(lanes: Array) -> float:

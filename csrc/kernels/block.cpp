@@ -18,10 +18,17 @@ struct Shape {
   static constexpr int sweeps = static_cast<int>(block_lanes) / sweep;
 };
 
+// The lanes of one half of a block's rows.
 template <class Lane>
 struct LaneSums {
   alignas(64) Lane sum[block_lanes], squares[block_lanes], magnitudes[block_lanes];
 };
+template <class Lane>
+struct Halves {
+  LaneSums<Lane> first, second;
+  bool both = false;  // whether there are rows in the second half
+};
+inline constexpr int half_rows = static_cast<int>(block_rows) / 2;
 
 // The order-free statistics, vector by vector.
 template <class Lane>
@@ -76,14 +83,20 @@ TENSOMETER_INLINE void count_one(Lane x, BlockSums& sums) {
 TENSOMETER_INLINE VDouble double_lanes(const float* p) { return widen_half(p); }
 TENSOMETER_INLINE VDouble double_lanes(const double* p) { return load<VDouble>(p); }
 
-// lane[k] += lane[k + w] for w = 64, 32, ..., 1, in float64: whole vectors first, then within the last one.
-template <class Lane>
-TENSOMETER_INLINE double fold(const Lane* lane) {
+// lane[k] += lane[k + w] for w = 64, 32, ..., 1, in float64: whole vectors first, then within the last one. With two halves
+// a lane is the sum of both.
+template <bool halves, class Lane>
+TENSOMETER_INLINE double fold(const Lane* lane, const Lane* second) {
   constexpr int width = Simd<double>::lanes, vectors = static_cast<int>(block_lanes) / width;
   VDouble wide[vectors / 2];
 #pragma GCC unroll 32
   for (int i = 0; i < vectors / 2; ++i) {
-    wide[i] = double_lanes(lane + i * width) + double_lanes(lane + (i + vectors / 2) * width);
+    VDouble low = double_lanes(lane + i * width), high = double_lanes(lane + (i + vectors / 2) * width);
+    if constexpr (halves) {
+      low += double_lanes(second + i * width);
+      high += double_lanes(second + (i + vectors / 2) * width);
+    }
+    wide[i] = low + high;
   }
 #pragma GCC unroll 8
   for (int half = vectors / 4; half > 0; half /= 2) {
@@ -102,8 +115,8 @@ TENSOMETER_INLINE double fold(const Lane* lane) {
 // Where a block takes several sweeps, each fetches its share of the next block meanwhile, in order: strided sweeps that
 // find their memory in no cache run at less than half the speed. (To prefetch beyond a tensor's end is harmless.)
 template <class Lane, class T>
-TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, Lane pivot_value, Lane* sum_out,
-                                     Lane* squares_out, Lane* magnitudes_out, Order<Lane>& order_out) {
+TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, Lane pivot_value, int column,
+                                     LaneSums<Lane>& out, Order<Lane>& order_out) {
   using V = typename Simd<Lane>::Vector;
   constexpr int vectors = Shape<Lane>::vectors, lanes = Simd<Lane>::lanes;
   const V pivot = broadcast<V>(pivot_value);
@@ -128,17 +141,17 @@ TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, La
   }
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; ++i) {
-    store(sum_out + i * lanes, sum[i]);
-    store(squares_out + i * lanes, squares[i]);
-    store(magnitudes_out + i * lanes, magnitudes[i]);
+    store(out.sum + column + i * lanes, sum[i]);
+    store(out.squares + column + i * lanes, squares[i]);
+    store(out.magnitudes + column + i * lanes, magnitudes[i]);
   }
   order_out = order;
 }
 
 // As sweep_columns, but skips what is not finite and multiplies by a power of two.
 template <class Lane>
-TENSOMETER_INLINE void sweep_careful(const Lane* x, int rows, Lane pivot_value, Lane scale_value, Lane* sum_out,
-                                     Lane* squares_out, Lane* magnitudes_out) {
+TENSOMETER_INLINE void sweep_careful(const Lane* x, int rows, Lane pivot_value, Lane scale_value, int column,
+                                     LaneSums<Lane>& out) {
   using S = Simd<Lane>;
   using V = typename S::Vector;
   constexpr int vectors = Shape<Lane>::vectors, lanes = S::lanes;
@@ -159,9 +172,9 @@ TENSOMETER_INLINE void sweep_careful(const Lane* x, int rows, Lane pivot_value, 
   }
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; ++i) {
-    store(sum_out + i * lanes, sum[i]);
-    store(squares_out + i * lanes, squares[i]);
-    store(magnitudes_out + i * lanes, magnitudes[i]);
+    store(out.sum + column + i * lanes, sum[i]);
+    store(out.squares + column + i * lanes, squares[i]);
+    store(out.magnitudes + column + i * lanes, magnitudes[i]);
   }
 }
 
@@ -170,10 +183,13 @@ TENSOMETER_INLINE bool finite_value(Lane x) {
   return __builtin_fabs(static_cast<double>(x)) < infinity;
 }
 
-// Mean of the finite ones of the first row's elements, times scale.
+// The pivot: round_pivot of the mean of the first row's finite elements, times scale.
 template <class Lane>
 TENSOMETER_INLINE Lane pivot_of(const Lane* row, std::uint32_t count, Lane scale, bool careful) {
-  if (!careful && count == block_lanes) return static_cast<Lane>(fold(row) / block_lanes);
+  const double first = static_cast<double>(row[0] * scale);
+  if (!careful && count == block_lanes) {
+    return static_cast<Lane>(round_pivot(fold<false>(row, row) / block_lanes, first));
+  }
   alignas(64) Lane kept[block_lanes] = {};
   unsigned finite = 0;
   for (std::uint32_t k = 0; k < count; ++k) {
@@ -181,17 +197,25 @@ TENSOMETER_INLINE Lane pivot_of(const Lane* row, std::uint32_t count, Lane scale
     kept[k] = ok ? row[k] * scale : Lane(0);
     finite += ok;
   }
-  return finite == 0 ? Lane(0) : static_cast<Lane>(fold(kept) / finite);
+  if (finite == 0) return Lane(0);
+  return static_cast<Lane>(round_pivot(fold<false>(kept, kept) / finite, first));
 }
 
 template <class Lane>
-TENSOMETER_INLINE void finish_sums(const LaneSums<Lane>& lanes, Lane pivot, BlockSums& sums) {
+TENSOMETER_INLINE void finish_sums(const Halves<Lane>& lanes, Lane pivot, BlockSums& sums) {
   sums.min += 0.0;  // a zero extreme is +0, whichever zero the vectors kept
   sums.max += 0.0;
   sums.pivot = static_cast<double>(pivot);
-  sums.sum = fold(lanes.sum);
-  sums.squares = fold(lanes.squares);
-  sums.magnitudes = fold(lanes.magnitudes);
+  const LaneSums<Lane>&a = lanes.first, &b = lanes.second;
+  if (lanes.both) {
+    sums.sum = fold<true>(a.sum, b.sum);
+    sums.squares = fold<true>(a.squares, b.squares);
+    sums.magnitudes = fold<true>(a.magnitudes, b.magnitudes);
+  } else {
+    sums.sum = fold<false>(a.sum, a.sum);
+    sums.squares = fold<false>(a.squares, a.squares);
+    sums.magnitudes = fold<false>(a.magnitudes, a.magnitudes);
+  }
 }
 
 // The last, short row of a block: `count` < 128 elements onto the first lanes. Unless `careful`, whatever is not finite
@@ -260,11 +284,16 @@ __attribute__((noinline)) void careful_sums(const Lane* x, std::uint32_t count, 
   const Lane scale = static_cast<Lane>(__builtin_ldexp(1.0, -sums.exponent));
   const Lane pivot = pivot_of(x, count < block_lanes ? count : block_lanes, scale, true);
   const int rows = static_cast<int>(count / block_lanes);
-  LaneSums<Lane> lanes;
-  for (int first = 0; first < static_cast<int>(block_lanes); first += sweep) {
-    sweep_careful(x + first, rows, pivot, scale, lanes.sum + first, lanes.squares + first, lanes.magnitudes + first);
+  const std::uint32_t rest = count % block_lanes;
+  const int early = rows < half_rows ? rows : half_rows, late = rows - early;
+  Halves<Lane> lanes;
+  lanes.both = late != 0 || (early == half_rows && rest != 0);
+  const Lane* middle = x + early * static_cast<int>(block_lanes);
+  for (int column = 0; column < static_cast<int>(block_lanes); column += sweep) {
+    sweep_careful(x + column, early, pivot, scale, column, lanes.first);
+    if (lanes.both) sweep_careful(middle + column, late, pivot, scale, column, lanes.second);
   }
-  add_row<true>(x + rows * static_cast<int>(block_lanes), count % block_lanes, pivot, scale, lanes);
+  add_row<true>(x + rows * static_cast<int>(block_lanes), rest, pivot, scale, lanes.both ? lanes.second : lanes.first);
   finish_sums(lanes, pivot, sums);
 }
 
@@ -277,17 +306,21 @@ TENSOMETER_INLINE void plain_sums(const T* x, std::uint32_t count, BlockSums& su
   alignas(64) Lane row[block_lanes];
   widen_block(x, first_row, row);
   const Lane pivot = pivot_of(row, first_row, Lane(1), false);
-  LaneSums<Lane> lanes;
+  const int early = rows < half_rows ? rows : half_rows, late = rows - early;
+  Halves<Lane> lanes;
+  lanes.both = late != 0 || (early == half_rows && rest != 0);
   Order<Lane> order;
+  const T* middle = x + early * static_cast<int>(block_lanes);
   const char* ahead = reinterpret_cast<const char*>(x) + sizeof(T) * block_size;
-  for (int first = 0; first < static_cast<int>(block_lanes); first += sweep) {
-    sweep_columns(x + first, ahead, rows, pivot, lanes.sum + first, lanes.squares + first, lanes.magnitudes + first,
-                  order);
-    ahead += sweep * static_cast<int>(sizeof(T)) * rows;
+  for (int column = 0; column < static_cast<int>(block_lanes); column += sweep) {
+    constexpr int share = sweep * static_cast<int>(sizeof(T));
+    sweep_columns(x + column, ahead, early, pivot, column, lanes.first, order);
+    if (lanes.both) sweep_columns(middle + column, ahead + share * early, late, pivot, column, lanes.second, order);
+    ahead += share * rows;
   }
   if (rest != 0) {
     widen_block(x + rows * static_cast<int>(block_lanes), rest, row);
-    add_row<false>(row, rest, pivot, Lane(1), lanes);
+    add_row<false>(row, rest, pivot, Lane(1), lanes.both ? lanes.second : lanes.first);
     count_careful(row, rest, sums);
   }
   if (rows != 0) collect(order, static_cast<std::uint32_t>(rows) * block_lanes, sums);
