@@ -43,11 +43,12 @@ struct BlockSums {
 template <class T>
 using LaneOf = decltype(widen(T{}));
 
-// Range of the largest magnitude for which no scaling is needed. Upper: 32 rows of d * d, |d| <= 2 * largest, must stay
-// below the overflow limit 2^128 (2^1024): 2^5 * 2^2 * largest^2. Lower: two neighbours of the largest differ by 2^-24
+// Range of the largest magnitude for which no scaling is needed. Upper: a sum of d * d, |d| <= 2 * largest, must stay below
+// the overflow limit; in float32 lanes that is a half block's 16 rows below 2^128, in float64 the whole tensor's, of up to
+// 2^61 elements, below 2^1024. Lower: two neighbours of the largest differ by 2^-24
 // (2^-53) of it, and the square of that must be a normal number, above 2^-126 (2^-1022): largest^2 > 2^-78 (2^-916).
 template <class Lane>
-inline constexpr double largest_unscaled = std::is_same_v<Lane, float> ? 0x1p60 : 0x1p508;
+inline constexpr double largest_unscaled = std::is_same_v<Lane, float> ? 0x1p60 : 0x1p480;
 template <class Lane>
 inline constexpr double smallest_unscaled = std::is_same_v<Lane, float> ? 0x1p-39 : 0x1p-458;
 

@@ -80,7 +80,7 @@ def _lanes(flat: Array, name: str) -> Array:
 def _magnitudes(re: Array, im: Array) -> Array:
     re, im = np.abs(re), np.abs(im)
     larger = np.fmax(re, im)
-    scaled = (larger > 0) & np.isfinite(larger) & ((larger < 2.0**-458) | (larger >= 2.0**508))
+    scaled = (larger > 0) & np.isfinite(larger) & ((larger < 2.0**-458) | (larger >= 2.0**480))
     exponent = np.where(scaled, np.frexp(larger)[1] - 1, 0)
     x, y = np.ldexp(re, -exponent), np.ldexp(im, -exponent)
     with np.errstate(over="ignore"):
@@ -141,7 +141,7 @@ def _counts(lanes: Array) -> Part:
 
 def _exponent(largest: float, lane: type) -> int:
     """The power of two that keeps squares in the lane type's range; 0 where none is needed."""
-    low, high, limit = (-39, 60, 126) if lane is np.float32 else (-458, 508, 1022)
+    low, high, limit = (-39, 60, 126) if lane is np.float32 else (-458, 480, 1022)
     if largest == 0 or 2.0**low <= largest < 2.0**high:
         return 0
     return max(-limit, min(limit, math.frexp(largest)[1] - 1))
