@@ -10,7 +10,7 @@ namespace {
 
 struct Float8 {
   int exponent_bits, mantissa_bits, bias;
-  bool infinities;  // IEEE-like: an all-ones exponent is not finite
+  bool infinities;     // IEEE-like: an all-ones exponent is not finite
   bool unsigned_zero;  // fnuz: the pattern of -0 is the only NaN
 };
 
@@ -30,13 +30,20 @@ double decode(const Float8& format, unsigned byte) {
 
 double value_of_byte(DType dtype, unsigned byte) {
   switch (dtype) {
-    case DType::k_float8_e4m3fn: return decode({4, 3, 7, false, false}, byte);
-    case DType::k_float8_e5m2: return decode({5, 2, 15, true, false}, byte);
-    case DType::k_float8_e4m3fnuz: return decode({4, 3, 8, false, true}, byte);
-    case DType::k_float8_e5m2fnuz: return decode({5, 2, 16, false, true}, byte);
-    case DType::k_bool: return byte != 0;
-    case DType::k_int8: return static_cast<std::int8_t>(byte);
-    default: return byte;
+  case DType::k_float8_e4m3fn:
+    return decode({4, 3, 7, false, false}, byte);
+  case DType::k_float8_e5m2:
+    return decode({5, 2, 15, true, false}, byte);
+  case DType::k_float8_e4m3fnuz:
+    return decode({4, 3, 8, false, true}, byte);
+  case DType::k_float8_e5m2fnuz:
+    return decode({5, 2, 16, false, true}, byte);
+  case DType::k_bool:
+    return byte != 0;
+  case DType::k_int8:
+    return static_cast<std::int8_t>(byte);
+  default:
+    return byte;
   }
 }
 

@@ -19,7 +19,7 @@ namespace tensometer {
 #define TENSOMETER_ISAS(X) X(neon)
 #endif
 
-#define TENSOMETER_ROW(name)                           \
+#define TENSOMETER_ROW(name)                              \
   extern const BlockKernels block_kernels_##name;         \
   extern const HistogramKernels histogram_kernels_##name; \
   extern const PairKernels pair_kernels_##name;           \
@@ -67,8 +67,13 @@ bool neon_runs() { return true; }
 #endif
 
 const InstructionSet all_sets[] = {
-#define TENSOMETER_ROW(name) \
-  {#name, &name##_runs, &block_kernels_##name, &histogram_kernels_##name, &pair_kernels_##name, &uniform_kernels_##name},
+#define TENSOMETER_ROW(name)  \
+  {#name,                     \
+   &name##_runs,              \
+   &block_kernels_##name,     \
+   &histogram_kernels_##name, \
+   &pair_kernels_##name,      \
+   &uniform_kernels_##name},
     TENSOMETER_ISAS(TENSOMETER_ROW)
 #undef TENSOMETER_ROW
 };

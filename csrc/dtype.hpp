@@ -21,25 +21,25 @@ struct bfloat16 {
 enum class Lanes : std::uint8_t { f32, f64, table, magnitude };
 
 // X(name, storage of one element, lanes). The one list of element types; bindings, kernels and tests follow it.
-#define TENSOMETER_DTYPES(X)                 \
-  X(float64, double, f64)                    \
-  X(float32, float, f32)                     \
-  X(float16, ::tensometer::float16, f32)     \
-  X(bfloat16, ::tensometer::bfloat16, f32)   \
-  X(float8_e4m3fn, std::uint8_t, table)      \
-  X(float8_e5m2, std::uint8_t, table)        \
-  X(float8_e4m3fnuz, std::uint8_t, table)    \
-  X(float8_e5m2fnuz, std::uint8_t, table)    \
-  X(bool, std::uint8_t, table)               \
-  X(int8, std::uint8_t, table)               \
-  X(int16, std::int16_t, f32)                \
-  X(int32, std::int32_t, f64)                \
-  X(int64, std::int64_t, f64)                \
-  X(uint8, std::uint8_t, table)              \
-  X(uint16, std::uint16_t, f32)              \
-  X(uint32, std::uint32_t, f64)              \
-  X(uint64, std::uint64_t, f64)              \
-  X(complex64, std::uint64_t, magnitude)     \
+#define TENSOMETER_DTYPES(X)               \
+  X(float64, double, f64)                  \
+  X(float32, float, f32)                   \
+  X(float16, ::tensometer::float16, f32)   \
+  X(bfloat16, ::tensometer::bfloat16, f32) \
+  X(float8_e4m3fn, std::uint8_t, table)    \
+  X(float8_e5m2, std::uint8_t, table)      \
+  X(float8_e4m3fnuz, std::uint8_t, table)  \
+  X(float8_e5m2fnuz, std::uint8_t, table)  \
+  X(bool, std::uint8_t, table)             \
+  X(int8, std::uint8_t, table)             \
+  X(int16, std::int16_t, f32)              \
+  X(int32, std::int32_t, f64)              \
+  X(int64, std::int64_t, f64)              \
+  X(uint8, std::uint8_t, table)            \
+  X(uint16, std::uint16_t, f32)            \
+  X(uint32, std::uint32_t, f64)            \
+  X(uint64, std::uint64_t, f64)            \
+  X(complex64, std::uint64_t, magnitude)   \
   X(complex128, ComplexBits128, magnitude)
 
 struct ComplexBits128 {

@@ -87,7 +87,8 @@ LogHistogram LogHistogram::coarsen(unsigned coarser) const {
 }
 
 std::vector<double> LogHistogram::to_uniform(std::span<const double> edges) const {
-  if (edges.size() < 2) throw std::invalid_argument("edges: " + std::to_string(edges.size()) + " given, at least 2 needed");
+  if (edges.size() < 2)
+    throw std::invalid_argument("edges: " + std::to_string(edges.size()) + " given, at least 2 needed");
   for (std::size_t i = 1; i < edges.size(); ++i) {
     if (!(edges[i - 1] < edges[i])) throw std::invalid_argument("edges: must increase, do not at " + std::to_string(i));
   }

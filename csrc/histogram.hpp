@@ -73,10 +73,10 @@ class LogCounter {
 // A numeric format that tensors are served in, as far as rounding a value to it is concerned.
 struct Format {
   std::string_view name;
-  double largest;        // largest finite value
-  double overflows_at;   // from here on, rounding to nearest leaves the finite range
-  double smallest;       // smallest normal value
-  double vanishes_below; // half the smallest sub-normal value: what is smaller rounds to zero
+  double largest;          // largest finite value
+  double overflows_at;     // from here on, rounding to nearest leaves the finite range
+  double smallest;         // smallest normal value
+  double vanishes_below;   // half the smallest sub-normal value: what is smaller rounds to zero
   bool tie_stays = false;  // overflows_at itself still rounds to the largest value, which is even
 };
 

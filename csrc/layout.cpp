@@ -19,13 +19,18 @@ void copy_run(std::byte* to, const std::byte* from, std::int64_t stride, std::ui
     return;
   }
   switch (item_size) {
-    case 1: return copy_strided<1>(to, from, stride, count);
-    case 2: return copy_strided<2>(to, from, stride, count);
-    case 4: return copy_strided<4>(to, from, stride, count);
-    case 8: return copy_strided<8>(to, from, stride, count);
-    case 16: return copy_strided<16>(to, from, stride, count);
-    default:
-      for (std::uint32_t i = 0; i < count; ++i, to += item_size, from += stride) std::memcpy(to, from, item_size);
+  case 1:
+    return copy_strided<1>(to, from, stride, count);
+  case 2:
+    return copy_strided<2>(to, from, stride, count);
+  case 4:
+    return copy_strided<4>(to, from, stride, count);
+  case 8:
+    return copy_strided<8>(to, from, stride, count);
+  case 16:
+    return copy_strided<16>(to, from, stride, count);
+  default:
+    for (std::uint32_t i = 0; i < count; ++i, to += item_size, from += stride) std::memcpy(to, from, item_size);
   }
 }
 
@@ -54,7 +59,8 @@ ElementReader::ElementReader(const TensorView& view, bool memory_order, std::siz
   }
   std::vector<Dim> by_stride = dims;
   if (memory_order) {
-    std::stable_sort(by_stride.begin(), by_stride.end(), [](const Dim& a, const Dim& b) { return a.stride < b.stride; });
+    std::stable_sort(by_stride.begin(), by_stride.end(),
+                     [](const Dim& a, const Dim& b) { return a.stride < b.stride; });
   } else {
     std::reverse(by_stride.begin(), by_stride.end());
   }

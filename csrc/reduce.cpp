@@ -211,14 +211,8 @@ Partial::Partial(DType type, const Options& wanted) : dtype(type), options(wante
 }
 
 Partial::Partial(const Partial& other)
-    : dtype(other.dtype),
-      options(other.options),
-      blocks(other.blocks),
-      fold(other.fold),
-      histogram(other.histogram),
-      hash(other.hash),
-      order(other.order),
-      bytes(other.bytes ? std::make_unique<ByteCounts>(*other.bytes) : nullptr) {}
+    : dtype(other.dtype), options(other.options), blocks(other.blocks), fold(other.fold), histogram(other.histogram),
+      hash(other.hash), order(other.order), bytes(other.bytes ? std::make_unique<ByteCounts>(*other.bytes) : nullptr) {}
 
 TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros) && {
   const FloatEnvironment environment;

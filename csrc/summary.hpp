@@ -15,20 +15,20 @@ inline constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 // Moments and extremes are those of the finite elements. `exponent` is 0 except for float64 data whose squares leave
 // float64's range: mean, m2 and abs_sum are then those of the elements times 2^-exponent.
 // integer_min and integer_max are filled for int64, and for uint64 less 2^63, whose extremes float64 cannot hold.
-#define TENSOMETER_SUMMARY_FIELDS(X)                    \
-  X(std::uint64_t, count, 0, add)                       \
-  X(std::uint64_t, zeros, 0, add)                       \
-  X(std::uint64_t, negatives, 0, add)                   \
-  X(std::uint64_t, nan, 0, add)                         \
-  X(std::uint64_t, posinf, 0, add)                      \
-  X(std::uint64_t, neginf, 0, add)                      \
-  X(double, min, infinity, lower)                       \
-  X(double, max, -infinity, upper)                      \
-  X(double, mean, 0, moment)                            \
-  X(double, m2, 0, moment)                              \
-  X(double, abs_sum, 0, moment)                         \
-  X(std::int64_t, exponent, 0, moment)                  \
-  X(std::int64_t, integer_min, INT64_MAX, lower)        \
+#define TENSOMETER_SUMMARY_FIELDS(X)             \
+  X(std::uint64_t, count, 0, add)                \
+  X(std::uint64_t, zeros, 0, add)                \
+  X(std::uint64_t, negatives, 0, add)            \
+  X(std::uint64_t, nan, 0, add)                  \
+  X(std::uint64_t, posinf, 0, add)               \
+  X(std::uint64_t, neginf, 0, add)               \
+  X(double, min, infinity, lower)                \
+  X(double, max, -infinity, upper)               \
+  X(double, mean, 0, moment)                     \
+  X(double, m2, 0, moment)                       \
+  X(double, abs_sum, 0, moment)                  \
+  X(std::int64_t, exponent, 0, moment)           \
+  X(std::int64_t, integer_min, INT64_MAX, lower) \
   X(std::int64_t, integer_max, INT64_MIN, upper)
 
 struct Summary {

@@ -44,7 +44,7 @@ class Part:
 
 
 def statistics(x: Array) -> dict[str, Any]:
-    """What `summarize(x).to_dict()` must be, bit for bit, for a contiguous array (dtype, shape and fingerprint apart)."""
+    """What `summarize(x).to_dict()` must be, bit for bit, for a contiguous array; no dtype, shape, fingerprint."""
     name, flat = x.dtype.name, x.reshape(-1)
     with np.errstate(invalid="ignore"):  # signalling NaN are widened to quiet ones
         part = _table(flat) if name in _ONE_BYTE else _reduced(flat, name)

@@ -97,5 +97,5 @@ def assert_root(found: float, expected_square: Fraction, bound: float, what: str
     low, high = (1 - Fraction(bound)) ** 2, (1 + Fraction(bound)) ** 2
     square = Fraction(found) ** 2
     assert low * expected_square <= square <= high * expected_square, (
-        f"{what}: {found!r} squared is {float(square / expected_square if expected_square else square)} of the reference"
+        f"{what}: {found!r} squared is {float(square / (expected_square or 1))} of the reference"
     )

@@ -1,16 +1,17 @@
 """Every statistic against exact sums, with bounds that follow from the contract.
 
-Let u be the unit roundoff of the lane type (2^-24 for float32 and narrower, 2^-53 otherwise) and R = 32 the rows of a
-block. With pivot p, a lane adds up at most R terms d = fl(x - p), so with D the sum of |x - p| over a block:
+Let u be the unit roundoff of the lane type (2^-24 for float32 and narrower, 2^-53 otherwise) and R = 32 no less than the
+additions that a lane's sum takes in a block. With pivot p, a lane adds up at most R terms d = fl(x - p), so with D the
+sum of |x - p| over a block:
 
-- the sum of d is off by at most u D for the differences and (R - 1) u D for the additions: R u D. By Cauchy and Schwarz
-  D <= n s, where s^2 = var + (p - mean)^2, and p lies in the row that the first 128 elements span: for data without
-  trend s is close to the standard deviation. The mean is off by at most R u s: 1.9e-6 s for float32. Rounding errors
-  of both signs nearly cancel: with independent ones of 0.42 u |partial sum| (uniform errors, mantissas spread evenly) the
-  mean of a block is off by 0.026 u = 1.6e-9 standard deviations whatever the number of rows, and the mean of a
-  tensor by less. The seeds are fixed, so 1e-8 (more than six of these) holds or does not.
-- the sum of d^2 has no cancellation: off by a share of at most (R - 1 + 3) u = 34 u (2.1e-6), and with independent errors
-  by 1.4 u for a lane, 0.12 u for a block of 128. So is the sum of |x|. 2e-7 is 3.4 u.
+- the sum of d is off by at most u D for the differences and (R - 1) u D for the additions: R u D. By Cauchy and
+  Schwarz D <= n s, where s^2 = var + (p - mean)^2, and p lies in the row that the first 128 elements span: for data
+  without trend s is close to the standard deviation. The mean is off by at most R u s: 1.9e-6 s for float32.
+  Rounding errors of both signs nearly cancel: with independent ones of 0.42 u |partial sum| (uniform errors, mantissas
+  spread evenly) the mean of a block is off by 0.026 u = 1.6e-9 standard deviations whatever the number of rows, and
+  the mean of a tensor by less. The seeds are fixed, so 1e-8 (more than six of these) holds or does not.
+- the sum of d^2 has no cancellation: off by a share of at most (R - 1 + 3) u = 34 u (2.1e-6), and with independent
+  errors by 1.4 u for a lane, 0.12 u for a block of 128. So is the sum of |x|. 2e-7 is 3.4 u.
 - a block of one row is reduced in float64, so up to 128 elements are right to about 10 * 2^-53.
 - folds and merges are in float64. Chan's update adds terms that are not negative to m2; a merge rounds the mean by
   2^-53 |mean|, and in a tensor of 245 blocks an element's block takes part in less than 70 merges.

@@ -11,15 +11,15 @@ namespace tensometer {
 namespace {
 
 // X(name, expression of a Comparison c, documentation), in the order of to_dict.
-#define TENSOMETER_PAIR_STATISTICS(X)                                                                            \
-  X(count, c.count(), "Number of pairs.")                                                                        \
-  X(equal, c.totals.equal, "Pairs of equal value; two NaN count as equal.")                                      \
-  X(changed, c.changed(), "count - equal.")                                                                      \
-  X(changed_fraction, c.changed_fraction(), "changed / count; NaN if empty.")                                    \
+#define TENSOMETER_PAIR_STATISTICS(X)                                                                              \
+  X(count, c.count(), "Number of pairs.")                                                                          \
+  X(equal, c.totals.equal, "Pairs of equal value; two NaN count as equal.")                                        \
+  X(changed, c.changed(), "count - equal.")                                                                        \
+  X(changed_fraction, c.changed_fraction(), "changed / count; NaN if empty.")                                      \
   X(relative_update, c.relative_update(), "difference.l2 / old_l2; 0 if nothing changed, inf if old is all zero.") \
-  X(cosine, c.cosine(), "Cosine of the angle between old and new; NaN if either is all zero.")                   \
-  X(max_abs_difference, c.difference.summary.linf(), "Largest |new - old|; 0 if empty.")                         \
-  X(old_l2, c.old_l2(), "Euclidean norm of old over the pairs finite in both.")                                  \
+  X(cosine, c.cosine(), "Cosine of the angle between old and new; NaN if either is all zero.")                     \
+  X(max_abs_difference, c.difference.summary.linf(), "Largest |new - old|; 0 if empty.")                           \
+  X(old_l2, c.old_l2(), "Euclidean norm of old over the pairs finite in both.")                                    \
   X(new_l2, c.new_l2(), "Euclidean norm of new over the pairs finite in both.")
 
 std::string repr(const Comparison& c) {
@@ -46,28 +46,38 @@ Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::hand
 }  // namespace
 
 void register_compare(py::module_& m) {
-  py::class_<Comparison> type(m, "Comparison", py::is_final(), R"(What one pass over two tensors found: new - old, element by element.
+  py::class_<Comparison> type(m, "Comparison", py::is_final(),
+                              R"(What one pass over two tensors found: new - old, element by element.
 
 Norms and cosine are over the pairs in which both elements are finite.)");
   type.def_readonly("difference", &Comparison::difference,
                     "Summary of new - old, computed in float32 (float64 for 64-bit and wider integer dtypes).");
 #define TENSOMETER_ROW(name, expression, doc) \
-  type.def_property_readonly(#name, [](const Comparison& c) { const FloatEnvironment environment; return expression; }, doc);
+  type.def_property_readonly(                 \
+      #name,                                  \
+      [](const Comparison& c) {               \
+        const FloatEnvironment environment;   \
+        return expression;                    \
+      },                                      \
+      doc);
   TENSOMETER_PAIR_STATISTICS(TENSOMETER_ROW)
 #undef TENSOMETER_ROW
-  type.def("merge", [](const Comparison& a, const Comparison& b) { return merge(a, b); }, py::arg("other"),
-           "Both comparisons as one. ValueError if their differences have different dtypes.")
-      .def("to_dict",
-           [](const Comparison& c) {
-             const FloatEnvironment environment;
-             py::dict result;
+  type.def(
+          "merge", [](const Comparison& a, const Comparison& b) { return merge(a, b); }, py::arg("other"),
+          "Both comparisons as one. ValueError if their differences have different dtypes.")
+      .def(
+          "to_dict",
+          [](const Comparison& c) {
+            const FloatEnvironment environment;
+            py::dict result;
 #define TENSOMETER_ROW(name, expression, doc) result[#name] = expression;
-             TENSOMETER_PAIR_STATISTICS(TENSOMETER_ROW)
+            TENSOMETER_PAIR_STATISTICS(TENSOMETER_ROW)
 #undef TENSOMETER_ROW
-             return result;
-           },
-           "Every statistic by name; the difference's own are in difference.to_dict().")
-      .def("__eq__", [](const Comparison& a, const Comparison& b) { return a == b; }, py::is_operator())
+            return result;
+          },
+          "Every statistic by name; the difference's own are in difference.to_dict().")
+      .def(
+          "__eq__", [](const Comparison& a, const Comparison& b) { return a == b; }, py::is_operator())
       .def("__repr__", &repr);
   m.def("compare", &compare_inputs, py::arg("old"), py::arg("new"), py::kw_only(), py::arg("histogram") = false,
         py::arg("resolution") = 6, py::arg("threads") = py::none(), R"(Compare two tensors of one dtype and shape.

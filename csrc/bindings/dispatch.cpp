@@ -33,7 +33,8 @@ All of them give the same bits. TENSOMETER_ISA or `with tensometer.isa(name):` f
         return names;
       },
       "Names of the element types that can be summarized.");
-  py::class_<ForcedIsa>(m, "isa", py::is_final(), R"(Force one instruction set, for the whole process, while the block runs.
+  py::class_<ForcedIsa>(m, "isa", py::is_final(),
+                        R"(Force one instruction set, for the whole process, while the block runs.
 
 Raises ValueError if the name is not in isas(); nested blocks restore the one outside.)")
       .def(py::init([](const std::string& name) {
@@ -49,11 +50,14 @@ Raises ValueError if the name is not in isas(); nested blocks restore the one ou
              forced.before.push_back(select_instruction_set(forced.name));
              return self;
            })
-      .def("__exit__", [](ForcedIsa& forced, const py::object&, const py::object&, const py::object&) {
-        if (forced.before.empty()) throw std::runtime_error("isa: left without having been entered");
-        select_instruction_set(forced.before.back());
-        forced.before.pop_back();
-      }, py::arg("exc_type"), py::arg("exc"), py::arg("traceback"));
+      .def(
+          "__exit__",
+          [](ForcedIsa& forced, const py::object&, const py::object&, const py::object&) {
+            if (forced.before.empty()) throw std::runtime_error("isa: left without having been entered");
+            select_instruction_set(forced.before.back());
+            forced.before.pop_back();
+          },
+          py::arg("exc_type"), py::arg("exc"), py::arg("traceback"));
 }
 
 }  // namespace tensometer

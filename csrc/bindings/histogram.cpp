@@ -71,7 +71,8 @@ py::array edges_of(const Input& input, const py::object& bins, const py::object&
   const py::object like = numpy.attr("empty")(0, py::arg("dtype") = native ? name_of(dtype) : "float64");
   if (PyIndex_Check(bins.ptr()) == 0) {
     if (!py::isinstance<py::sequence>(bins) && !py::isinstance<py::array>(bins)) {
-      throw py::type_error("bins: " + std::string(py::repr(bins)) + " is neither a number of bins nor a sequence of edges");
+      throw py::type_error("bins: " + std::string(py::repr(bins)) +
+                           " is neither a number of bins nor a sequence of edges");
     }
     return numpy.attr("histogram_bin_edges")(like, bins);
   }
@@ -88,11 +89,13 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
   const Input input = input_of(x, "x");
   const py::array edges = edges_of(input, bins, range, options);
   const auto wide = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(edges);
-  if (!wide || wide.ndim() != 1 || wide.size() < 2) throw py::value_error("bins: edges must be a sequence of at least 2");
+  if (!wide || wide.ndim() != 1 || wide.size() < 2)
+    throw py::value_error("bins: edges must be a sequence of at least 2");
   std::vector<std::int64_t> counts;
   {
     const py::gil_scoped_release unlocked;
-    counts = uniform_histogram(input.tensor.values, {wide.data(), static_cast<std::size_t>(wide.size())}, options.threads);
+    counts =
+        uniform_histogram(input.tensor.values, {wide.data(), static_cast<std::size_t>(wide.size())}, options.threads);
   }
   if (input.tensor.implicit_zeros != 0) {
     const double zero = 0;
@@ -108,18 +111,20 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
 }
 
 void register_uniform(py::module_& m) {
-  py::class_<UniformHistogram>(m, "Histogram", py::is_final(), R"(Counts between given edges, as numpy.histogram returns them.
+  py::class_<UniformHistogram>(m, "Histogram", py::is_final(),
+                               R"(Counts between given edges, as numpy.histogram returns them.
 
 counts: int64, shape (bins,). edges: shape (bins + 1,), of the dtype NumPy would choose. Unpacks to (counts, edges).)")
       .def_readonly("counts", &UniformHistogram::counts, "Elements in each bin: int64, shape (bins,).")
       .def_readonly("edges", &UniformHistogram::edges, "Bin edges, ascending: shape (bins + 1,).")
       .def("__iter__", [](const UniformHistogram& h) { return py::iter(py::make_tuple(h.counts, h.edges)); })
       .def("__repr__", [](const UniformHistogram& h) {
-        return "Histogram(bins=" + std::to_string(h.counts.size()) + ", total=" +
-               std::string(py::str(h.counts.attr("sum")())) + ")";
+        return "Histogram(bins=" + std::to_string(h.counts.size()) +
+               ", total=" + std::string(py::str(h.counts.attr("sum")())) + ")";
       });
   m.def("histogram", &uniform, py::arg("x"), py::arg("bins") = 64, py::arg("range") = py::none(), py::kw_only(),
-        py::arg("threads") = py::none(), R"(Histogram with uniform or given bins, count for count equal to numpy.histogram.
+        py::arg("threads") = py::none(),
+        R"(Histogram with uniform or given bins, count for count equal to numpy.histogram.
 
 x: any tensor. bins: how many, or their ascending edges. range: (lowest, highest); by default the finite extremes of x,
 where numpy.histogram raises if x holds NaN or infinities. NaN and what lies outside the range are not counted. The empty
@@ -131,48 +136,55 @@ range, and for complex x.)");
 
 void register_histogram(py::module_& m) {
   register_uniform(m);
-  py::class_<LogHistogram>(m, "LogHistogram", py::is_final(), R"(Counts of finite elements in logarithmic bins, ordered by value.
+  py::class_<LogHistogram>(m, "LogHistogram", py::is_final(),
+                           R"(Counts of finite elements in logarithmic bins, ordered by value.
 
 A bin is one of 2**resolution equal steps of an octave, of either sign. Only bins that hold anything are listed.)")
       .def_readonly("resolution", &LogHistogram::resolution, "Mantissa bits a bin keeps: 2**resolution bins an octave.")
       .def_readonly("sampled", &LogHistogram::sampled, "Whether counts are estimated from part of a large tensor.")
       .def_property_readonly("total", &LogHistogram::total, "Sum of the counts.")
-      .def_property_readonly("counts", [](const LogHistogram& h) { return array_of(h.counts); },
-                             "Elements in each listed bin: uint64, shape (n,).")
-      .def_property_readonly("bins", [](const LogHistogram& h) { return array_of(h.bins); },
-                             "Numbers of the listed bins, ascending by value: uint32, shape (n,).")
+      .def_property_readonly(
+          "counts", [](const LogHistogram& h) { return array_of(h.counts); },
+          "Elements in each listed bin: uint64, shape (n,).")
+      .def_property_readonly(
+          "bins", [](const LogHistogram& h) { return array_of(h.bins); },
+          "Numbers of the listed bins, ascending by value: uint32, shape (n,).")
       .def_property_readonly("edges", &log_edges, "Lower and upper edge of each listed bin: float64, shape (n, 2).")
-      .def("quantile",
-           [](const LogHistogram& h, double q) {
-             const FloatEnvironment environment;
-             return h.quantile(q);
-           },
-           py::arg("q"),
-           R"(The middle of the bin that holds rank floor(q * (total - 1)).
+      .def(
+          "quantile",
+          [](const LogHistogram& h, double q) {
+            const FloatEnvironment environment;
+            return h.quantile(q);
+          },
+          py::arg("q"),
+          R"(The middle of the bin that holds rank floor(q * (total - 1)).
 
 Relative error at most 2**-(resolution + 1) for normal float32 values. NaN if empty. ValueError unless 0 <= q <= 1.)")
-      .def("coarsen",
-           [](const LogHistogram& h, py::handle resolution) {
-             return h.coarsen(static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution)));
-           },
-           py::arg("resolution"),
-           "Exactly the histogram of a lower resolution. ValueError for a finer one.")
-      .def("merge",
-           [](LogHistogram a, const LogHistogram& b) {
-             merge(a, b);
-             return a;
-           },
-           py::arg("other"), "The histogram of both; the finer one is coarsened first.")
-      .def("to_uniform",
-           [](const LogHistogram& h, const py::array_t<double, py::array::c_style | py::array::forcecast>& edges) {
-             const FloatEnvironment environment;
-             const auto counts = h.to_uniform({edges.data(), static_cast<std::size_t>(edges.size())});
-             return array_of(counts);
-           },
-           py::arg("edges"), R"(Estimated counts between consecutive edges: float64, shape (len(edges) - 1,).
+      .def(
+          "coarsen",
+          [](const LogHistogram& h, py::handle resolution) {
+            return h.coarsen(static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution)));
+          },
+          py::arg("resolution"), "Exactly the histogram of a lower resolution. ValueError for a finer one.")
+      .def(
+          "merge",
+          [](LogHistogram a, const LogHistogram& b) {
+            merge(a, b);
+            return a;
+          },
+          py::arg("other"), "The histogram of both; the finer one is coarsened first.")
+      .def(
+          "to_uniform",
+          [](const LogHistogram& h, const py::array_t<double, py::array::c_style | py::array::forcecast>& edges) {
+            const FloatEnvironment environment;
+            const auto counts = h.to_uniform({edges.data(), static_cast<std::size_t>(edges.size())});
+            return array_of(counts);
+          },
+          py::arg("edges"), R"(Estimated counts between consecutive edges: float64, shape (len(edges) - 1,).
 
 A bin that an edge cuts is shared out by length. ValueError unless edges ascend.)")
-      .def("__eq__", [](const LogHistogram& a, const LogHistogram& b) { return a == b; }, py::is_operator())
+      .def(
+          "__eq__", [](const LogHistogram& a, const LogHistogram& b) { return a == b; }, py::is_operator())
       .def("__repr__", [](const LogHistogram& h) {
         return "LogHistogram(bins=" + std::to_string(h.bins.size()) + ", total=" + std::to_string(h.total()) +
                ", resolution=" + std::to_string(h.resolution) + (h.sampled ? ", sampled" : "") + ")";

@@ -69,8 +69,8 @@ SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle 
   return table;
 }
 
-SummaryTable summarize_dim(py::handle x, py::handle dim_argument, py::handle histogram, py::handle resolution, py::handle fingerprint,
-                           py::handle threads) {
+SummaryTable summarize_dim(py::handle x, py::handle dim_argument, py::handle histogram, py::handle resolution,
+                           py::handle fingerprint, py::handle threads) {
   const Options options = options_of(histogram, resolution, fingerprint, threads);
   const Input input = input_of(x, "x");
   const TensorView& view = input.tensor.values;
@@ -93,14 +93,18 @@ void register_reduce(py::module_& m) {
   static const std::string one = std::string(R"(Reduce a tensor to its Summary in one pass.
 
 x: a NumPy array, torch CPU tensor (dense or sparse), or anything with DLPack, an array interface or a buffer; any shape,
-strides, alignment and byte order; read in place, a copy is made of at most one block at a time.)") + options_doc;
+strides, alignment and byte order; read in place, a copy is made of at most one block at a time.)") +
+                                 options_doc;
   static const std::string many = std::string(R"(Summarize many tensors in one pass over the thread pool.
 
-tensors: an iterable of tensors or a mapping from names to tensors. Returns a SummaryTable with a row for each.)") + options_doc;
-  static const std::string units = std::string(R"(Summarize x at every index along one dimension: neurons, channels, experts.
+tensors: an iterable of tensors or a mapping from names to tensors. Returns a SummaryTable with a row for each.)") +
+                                  options_doc;
+  static const std::string units =
+      std::string(R"(Summarize x at every index along one dimension: neurons, channels, experts.
 
 Returns a SummaryTable with x.shape[dim] rows; row i is the summary of x with index i at dim. dim may be negative;
-ValueError if x has no such dimension.)") + options_doc;
+ValueError if x has no such dimension.)") +
+      options_doc;
   const auto define = [&m](const char* name, auto function, const std::string& doc, auto... arguments) {
     m.def(name, function, arguments..., py::kw_only(), py::arg("histogram") = false, py::arg("resolution") = 6,
           py::arg("fingerprint") = false, py::arg("threads") = py::none(), doc.c_str());

@@ -82,7 +82,8 @@ class Accumulator {
 }  // namespace
 
 void register_stream(py::module_& m) {
-  py::class_<Accumulator>(m, "Accumulator", py::is_final(), R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
+  py::class_<Accumulator>(m, "Accumulator", py::is_final(),
+                          R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
 
 Pieces cut anywhere give the bits of the whole. dtype: a name or dtype object; by default that of the first piece. With
 dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. NaN
@@ -96,18 +97,20 @@ summarize raises.)")
            py::arg("fingerprint") = false, py::arg("threads") = py::none())
       .def_property_readonly("dtype", &Accumulator::dtype, "Name of the dtype, None before the first piece.")
       .def_property_readonly("count", &Accumulator::count, "Elements seen so far.")
-      .def("update",
-           [](py::object self, py::handle x) {
-             self.cast<Accumulator&>().update(x);
-             return self;
-           },
-           py::arg("x"), "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's.")
-      .def("merge",
-           [](py::object self, const Accumulator& other) {
-             self.cast<Accumulator&>().merge(other);
-             return self;
-           },
-           py::arg("other"), R"(Add what another accumulator saw; returns self.
+      .def(
+          "update",
+          [](py::object self, py::handle x) {
+            self.cast<Accumulator&>().update(x);
+            return self;
+          },
+          py::arg("x"), "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's.")
+      .def(
+          "merge",
+          [](py::object self, const Accumulator& other) {
+            self.cast<Accumulator&>().merge(other);
+            return self;
+          },
+          py::arg("other"), R"(Add what another accumulator saw; returns self.
 
 Counts, extremes and histogram are exact, moments within float64 rounding of a single pass. ValueError if dtypes or
 histogram options differ.)")

@@ -45,41 +45,52 @@ std::string repr(const TensorSummary& s) {
 }
 
 void define_methods(py::class_<TensorSummary>& type) {
-  type.def("variance", [](const TensorSummary& self, py::handle ddof) {
-             const FloatEnvironment environment;
-             return self.summary.variance(static_cast<double>(whole_number(ddof, "ddof", 0, 1 << 30)));
-           },
-           py::arg("ddof") = 0, "Variance of the finite elements divided by their number less ddof; NaN if that is not positive.")
-      .def("quantile", [](const TensorSummary& self, double q) { return quantile(self, q); }, py::arg("q"),
-           R"(The element of rank floor(q * (n - 1)) among the n finite ones, within 2**-(resolution + 1) relative.
+  type.def(
+          "variance",
+          [](const TensorSummary& self, py::handle ddof) {
+            const FloatEnvironment environment;
+            return self.summary.variance(static_cast<double>(whole_number(ddof, "ddof", 0, 1 << 30)));
+          },
+          py::arg("ddof") = 0,
+          "Variance of the finite elements divided by their number less ddof; NaN if that is not positive.")
+      .def(
+          "quantile", [](const TensorSummary& self, double q) { return quantile(self, q); }, py::arg("q"),
+          R"(The element of rank floor(q * (n - 1)) among the n finite ones, within 2**-(resolution + 1) relative.
 
 Exactly min at 0 and max at 1. NaN if there are none. ValueError without a histogram or unless 0 <= q <= 1.)")
-      .def("underflow", [](const TensorSummary& self, const std::string& d) { return underflow(self, d); },
-           py::arg("dtype"), R"(Non-zero elements that become zero when rounded to a floating-point dtype.
+      .def(
+          "underflow", [](const TensorSummary& self, const std::string& d) { return underflow(self, d); },
+          py::arg("dtype"), R"(Non-zero elements that become zero when rounded to a floating-point dtype.
 
 Those with magnitude below half its smallest sub-normal value. ValueError without a histogram or for an unknown dtype.)")
-      .def("subnormal", [](const TensorSummary& self, const std::string& d) { return subnormal(self, d); },
-           py::arg("dtype"), R"(Elements that survive rounding to a floating-point dtype only below its smallest normal value.
+      .def(
+          "subnormal", [](const TensorSummary& self, const std::string& d) { return subnormal(self, d); },
+          py::arg("dtype"),
+          R"(Elements that survive rounding to a floating-point dtype only below its smallest normal value.
 
 ValueError without a histogram or for an unknown dtype.)")
-      .def("overflow", [](const TensorSummary& self, const std::string& d) { return overflow(self, d); },
-           py::arg("dtype"), R"(Finite elements that round beyond the largest value of a floating-point dtype.
+      .def(
+          "overflow", [](const TensorSummary& self, const std::string& d) { return overflow(self, d); },
+          py::arg("dtype"), R"(Finite elements that round beyond the largest value of a floating-point dtype.
 
 Exact for the 8-bit dtypes; for float16 and bfloat16 those from the next power of two on, and 1 if linf alone shows that
 there is one. ValueError without a histogram or for an unknown dtype.)")
-      .def("headroom",
-           [](const TensorSummary& self, const std::optional<std::string>& d) {
-             return headroom(self, d ? std::string_view(*d) : row(self.dtype).name);
-           },
-           py::arg("dtype") = py::none(), R"(Largest value of a floating-point dtype (by default the tensor's) over linf.
+      .def(
+          "headroom",
+          [](const TensorSummary& self, const std::optional<std::string>& d) {
+            return headroom(self, d ? std::string_view(*d) : row(self.dtype).name);
+          },
+          py::arg("dtype") = py::none(), R"(Largest value of a floating-point dtype (by default the tensor's) over linf.
 
 inf if all is zero, NaN if nothing is finite. ValueError for an unknown or integer dtype.)")
-      .def("merge", [](const TensorSummary& a, const TensorSummary& b) { return merge(a, b); }, py::arg("other"),
-           R"(The summary of both tensors as one: counts, extremes and histogram exactly, moments within float64 rounding.
+      .def(
+          "merge", [](const TensorSummary& a, const TensorSummary& b) { return merge(a, b); }, py::arg("other"),
+          R"(The summary of both tensors as one: counts, extremes and histogram exactly, moments within float64 rounding.
 
 ValueError if the dtypes differ.)")
       .def("to_dict", &summary_dict, "Every statistic by name, with dtype, shape and fingerprint; no histogram.")
-      .def("__eq__", [](const TensorSummary& a, const TensorSummary& b) { return a == b; }, py::is_operator())
+      .def(
+          "__eq__", [](const TensorSummary& a, const TensorSummary& b) { return a == b; }, py::is_operator())
       .def("__repr__", &repr)
       .def(py::pickle([](const TensorSummary& s) { return py::bytes(save(s)); },
                       [](const py::bytes& state) { return restore_summary(state); }));
@@ -116,17 +127,26 @@ every instruction set, thread count and device. Made by summarize and its kin, n
   type.def_property_readonly("dtype", [](const TensorSummary& v) { return name_of(v.dtype); }, "Name of the dtype.");
   type.def_property_readonly("shape", [](const TensorSummary& v) { return shape_tuple(v.shape); }, "Extents.");
 #define TENSOMETER_PROPERTY_whole(name, expression, doc) \
-  type.def_property_readonly(#name, [](const TensorSummary& v) { const FloatEnvironment environment; const Summary& s = v.summary; return expression; }, doc);
+  type.def_property_readonly(                            \
+      #name,                                             \
+      [](const TensorSummary& v) {                       \
+        const FloatEnvironment environment;              \
+        const Summary& s = v.summary;                    \
+        return expression;                               \
+      },                                                 \
+      doc);
 #define TENSOMETER_PROPERTY_real(name, expression, doc) TENSOMETER_PROPERTY_whole(name, expression, doc)
 #define TENSOMETER_PROPERTY_extreme(name, expression, doc) type.def_property_readonly(#name, &name##_of, doc);
 #define TENSOMETER_ROW(name, kind, expression, doc) TENSOMETER_PROPERTY_##kind(name, expression, doc)
   TENSOMETER_STATISTICS(TENSOMETER_ROW)
 #undef TENSOMETER_ROW
-  type.def_property_readonly("fingerprint", [](const TensorSummary& v) { return v.fingerprint; },
-                             "64-bit hash of bits, dtype and shape if asked for (fingerprint=True), else None.");
-  type.def_property_readonly("histogram", [](const TensorSummary& v) { return v.histogram ? &*v.histogram : nullptr; },
-                             py::return_value_policy::reference_internal,
-                             "The logarithmic histogram if asked for (histogram=True), else None.");
+  type.def_property_readonly(
+      "fingerprint", [](const TensorSummary& v) { return v.fingerprint; },
+      "64-bit hash of bits, dtype and shape if asked for (fingerprint=True), else None.");
+  type.def_property_readonly(
+      "histogram", [](const TensorSummary& v) { return v.histogram ? &*v.histogram : nullptr; },
+      py::return_value_policy::reference_internal,
+      "The logarithmic histogram if asked for (histogram=True), else None.");
   define_methods(type);
 }
 

@@ -21,7 +21,9 @@ py::array_t<T> column_of(const SummaryTable& table, Get get) {
 
 // Exact if every row is an integer tensor and one type holds them all; float64 otherwise.
 py::array extremes(const SummaryTable& table, bool smallest) {
-  const auto all = [&](auto test) { return !table.rows.empty() && std::all_of(table.rows.begin(), table.rows.end(), test); };
+  const auto all = [&](auto test) {
+    return !table.rows.empty() && std::all_of(table.rows.begin(), table.rows.end(), test);
+  };
   const auto exact = [smallest](const TensorSummary& s) {
     const IntegerExtremes both = integer_extremes(s);
     return smallest ? both.min : both.max;
@@ -32,9 +34,8 @@ py::array extremes(const SummaryTable& table, bool smallest) {
   if (all([](const TensorSummary& s) { return has_integer_extremes(s) && s.dtype != DType::k_uint64; })) {
     return column_of<std::int64_t>(table, exact);
   }
-  return column_of<double>(table, [smallest](const TensorSummary& s) {
-    return smallest ? s.summary.smallest() : s.summary.largest();
-  });
+  return column_of<double>(
+      table, [smallest](const TensorSummary& s) { return smallest ? s.summary.smallest() : s.summary.largest(); });
 }
 
 py::array fingerprints(const SummaryTable& table) {
@@ -45,8 +46,11 @@ py::array fingerprints(const SummaryTable& table) {
 }
 
 py::array column(const SummaryTable& table, const std::string& name) {
-#define TENSOMETER_COLUMN_whole(type, expression) \
-  return column_of<type>(table, [](const TensorSummary& v) { const Summary& s = v.summary; return expression; });
+#define TENSOMETER_COLUMN_whole(type, expression)            \
+  return column_of<type>(table, [](const TensorSummary& v) { \
+    const Summary& s = v.summary;                            \
+    return expression;                                       \
+  });
 #define TENSOMETER_KIND_whole(expression) TENSOMETER_COLUMN_whole(std::uint64_t, expression)
 #define TENSOMETER_KIND_real(expression) TENSOMETER_COLUMN_whole(double, expression)
 #define TENSOMETER_KIND_extreme(expression) return extremes(table, name == "min");
@@ -103,24 +107,29 @@ table[i] and table[name] are Summary objects; column(statistic) is a NumPy array
       .def("__len__", [](const SummaryTable& t) { return t.rows.size(); })
       .def("__getitem__", &row_at, py::arg("key"))
       .def("__getitem__", &row_named, py::arg("key"))
-      .def("__iter__",
-           [](const SummaryTable& t) { return py::make_iterator<py::return_value_policy::copy>(t.rows.begin(), t.rows.end()); },
-           py::keep_alive<0, 1>())
+      .def(
+          "__iter__",
+          [](const SummaryTable& t) {
+            return py::make_iterator<py::return_value_policy::copy>(t.rows.begin(), t.rows.end());
+          },
+          py::keep_alive<0, 1>())
       .def_readonly("names", &SummaryTable::names, "Names of the rows if a mapping was given, else None.")
       .def_property_readonly("columns", &columns, "Names of the statistics that column() knows.")
       .def("column", &column, py::arg("statistic"), R"(One statistic of every row: an array of shape (rows,).
 
 uint64 for counts and fingerprint, float64 for the others; min and max are int64 or uint64 if every row is an integer
 tensor that it holds. ValueError for an unknown name.)")
-      .def("to_dict",
-           [](const SummaryTable& t) {
-             py::dict result;
-             for (const std::string& name : columns(t)) result[py::str(name)] = column(t, name);
-             return result;
-           },
-           "Every column by name.")
+      .def(
+          "to_dict",
+          [](const SummaryTable& t) {
+            py::dict result;
+            for (const std::string& name : columns(t)) result[py::str(name)] = column(t, name);
+            return result;
+          },
+          "Every column by name.")
       .def("total", &total, "All rows merged into one Summary. ValueError if the table is empty or the dtypes differ.")
-      .def("__repr__", [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; });
+      .def("__repr__",
+           [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; });
 }
 
 }  // namespace tensometer

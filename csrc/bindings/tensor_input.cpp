@@ -30,15 +30,29 @@ std::optional<DType> dtype_named(std::string_view name) {
 std::optional<DType> sized(char kind, std::int64_t size) {
   using D = DType;
   switch (kind) {
-    case 'b': return D::k_bool;
-    case 'f': return size == 8 ? std::optional(D::k_float64) : size == 4 ? std::optional(D::k_float32)
-                   : size == 2 ? std::optional(D::k_float16) : std::nullopt;
-    case 'c': return size == 16 ? std::optional(D::k_complex128) : size == 8 ? std::optional(D::k_complex64) : std::nullopt;
-    case 'i': return size == 8 ? std::optional(D::k_int64) : size == 4 ? std::optional(D::k_int32)
-                   : size == 2 ? std::optional(D::k_int16) : size == 1 ? std::optional(D::k_int8) : std::nullopt;
-    case 'u': return size == 8 ? std::optional(D::k_uint64) : size == 4 ? std::optional(D::k_uint32)
-                   : size == 2 ? std::optional(D::k_uint16) : size == 1 ? std::optional(D::k_uint8) : std::nullopt;
-    default: return std::nullopt;
+  case 'b':
+    return D::k_bool;
+  case 'f':
+    return size == 8   ? std::optional(D::k_float64)
+           : size == 4 ? std::optional(D::k_float32)
+           : size == 2 ? std::optional(D::k_float16)
+                       : std::nullopt;
+  case 'c':
+    return size == 16 ? std::optional(D::k_complex128) : size == 8 ? std::optional(D::k_complex64) : std::nullopt;
+  case 'i':
+    return size == 8   ? std::optional(D::k_int64)
+           : size == 4 ? std::optional(D::k_int32)
+           : size == 2 ? std::optional(D::k_int16)
+           : size == 1 ? std::optional(D::k_int8)
+                       : std::nullopt;
+  case 'u':
+    return size == 8   ? std::optional(D::k_uint64)
+           : size == 4 ? std::optional(D::k_uint32)
+           : size == 2 ? std::optional(D::k_uint16)
+           : size == 1 ? std::optional(D::k_uint8)
+                       : std::nullopt;
+  default:
+    return std::nullopt;
   }
 }
 
@@ -70,28 +84,50 @@ DType dlpack_dtype(const dlpack::DataType& type, const char* argument) {
   std::optional<DType> found;
   const int size = type.bits / 8;
   switch (type.code) {
-    case 0: found = sized('i', size); break;
-    case 1: found = sized('u', size); break;
-    case 2: found = sized('f', size); break;
-    case 4: found = size == 2 ? std::optional(DType::k_bfloat16) : std::nullopt; break;
-    case 5: found = sized('c', size); break;
-    case 6: found = sized('b', size); break;
-    case 10: found = DType::k_float8_e4m3fn; break;
-    case 11: found = DType::k_float8_e4m3fnuz; break;
-    case 12: found = DType::k_float8_e5m2; break;
-    case 13: found = DType::k_float8_e5m2fnuz; break;
-    default: break;
+  case 0:
+    found = sized('i', size);
+    break;
+  case 1:
+    found = sized('u', size);
+    break;
+  case 2:
+    found = sized('f', size);
+    break;
+  case 4:
+    found = size == 2 ? std::optional(DType::k_bfloat16) : std::nullopt;
+    break;
+  case 5:
+    found = sized('c', size);
+    break;
+  case 6:
+    found = sized('b', size);
+    break;
+  case 10:
+    found = DType::k_float8_e4m3fn;
+    break;
+  case 11:
+    found = DType::k_float8_e4m3fnuz;
+    break;
+  case 12:
+    found = DType::k_float8_e5m2;
+    break;
+  case 13:
+    found = DType::k_float8_e5m2fnuz;
+    break;
+  default:
+    break;
   }
   if (type.lanes != 1 || !found || row(*found).item_size * 8 != type.bits) {
-    unsupported("with DLPack code " + std::to_string(type.code) + " of " + std::to_string(type.bits) + " bits", argument);
+    unsupported("with DLPack code " + std::to_string(type.code) + " of " + std::to_string(type.bits) + " bits",
+                argument);
   }
   return *found;
 }
 
 void check_device(const dlpack::Device& device, const char* argument) {
   if (device.type == dlpack::cpu || device.type == dlpack::cuda_host) return;
-  const std::string name = device.type == 2 ? "cuda:" + std::to_string(device.id)
-                                            : "DLPack device type " + std::to_string(device.type);
+  const std::string name =
+      device.type == 2 ? "cuda:" + std::to_string(device.id) : "DLPack device type " + std::to_string(device.type);
   throw py::value_error(std::string(argument) + ": lies on " + name + "; this build reduces tensors in CPU memory");
 }
 
@@ -122,8 +158,7 @@ dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
   const auto at = known->find(type);
   if (at != known->end()) return at->second;
   dlpack::ExchangeApi* api = nullptr;
-  const py::object capsule =
-      py::getattr(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__", py::none());
+  const py::object capsule = py::getattr(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__", py::none());
   if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api") != 0) {
     api = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
     if (api->version.major != 1 || api->tensor_from_object == nullptr) api = nullptr;
@@ -161,7 +196,8 @@ Input capsule_input(const py::object& capsule, const char* argument) {
         static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
     if (managed->version.major == 1) return dlpack_input(managed->tensor, capsule, argument);
   } else if (PyCapsule_IsValid(capsule.ptr(), "dltensor") != 0) {
-    return dlpack_input(*static_cast<dlpack::Tensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor")), capsule, argument);
+    return dlpack_input(*static_cast<dlpack::Tensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor")), capsule,
+                        argument);
   }
   throw py::type_error(std::string(argument) + ": its __dlpack__() returned no DLPack tensor of version 0 or 1");
 }
@@ -178,7 +214,7 @@ Input input_of(py::handle x, const char* argument) {
   const auto parts = py::tuple((*adapt)(x, argument));
   const py::object memory = parts[0];
   Input input = PyCapsule_CheckExact(memory.ptr()) != 0 ? capsule_input(memory, argument)
-                                                          : array_input(py::array(memory), argument);
+                                                        : array_input(py::array(memory), argument);
   if (!parts[1].is_none()) {
     const DType wanted = dtype_of(parts[1], argument);
     if (row(wanted).item_size != row(input.tensor.values.dtype).item_size) {

@@ -41,10 +41,10 @@ struct Order {
 };
 
 // By value and always inlined: an accumulator whose address escapes stays in memory.
-#define TENSOMETER_COUNT(order, v)                                     \
-  order.lowest = lower(v, order.lowest);                               \
-  order.highest = upper(v, order.highest);                             \
-  order.zeros = count_zeros(order.zeros, v);                           \
+#define TENSOMETER_COUNT(order, v)           \
+  order.lowest = lower(v, order.lowest);     \
+  order.highest = upper(v, order.highest);   \
+  order.zeros = count_zeros(order.zeros, v); \
   order.positives = count_positives(order.positives, v);
 
 // Of `finite` elements.

@@ -118,8 +118,8 @@ TENSOMETER_INLINE bool in_range(const PairSums& sums) {
   if (!(sums.old_squares < infinity && sums.new_squares < infinity)) return false;
   constexpr double low = smallest_unscaled<double> * smallest_unscaled<double>;
   constexpr double high = largest_unscaled<double> * largest_unscaled<double>;
-  return !std::is_same_v<Lane, double> || (sums.old_squares >= low && sums.old_squares < high &&
-                                           sums.new_squares >= low && sums.new_squares < high);
+  return !std::is_same_v<Lane, double> ||
+         (sums.old_squares >= low && sums.old_squares < high && sums.new_squares >= low && sums.new_squares < high);
 }
 
 template <class Lane>
@@ -132,7 +132,8 @@ void pair_block(const Lane* a, const Lane* b, std::uint32_t count, Lane* differe
     sums.old_exponent = pair_exponent(a, count);
     sums.new_exponent = pair_exponent(b, count);
   }
-  sum_pairs<true>(a, b, count, __builtin_ldexp(1.0, -sums.old_exponent), __builtin_ldexp(1.0, -sums.new_exponent), sums);
+  sum_pairs<true>(a, b, count, __builtin_ldexp(1.0, -sums.old_exponent), __builtin_ldexp(1.0, -sums.new_exponent),
+                  sums);
 }
 
 }  // namespace

@@ -16,7 +16,9 @@ TENSOMETER_INLINE std::int32_t exact_bin(double x, const UniformBins& bins) {
   if (!(x >= bins.edges[0] && x <= bins.edges[bins.count])) return top + 1;
   const double position = (x - bins.edges[0]) * bins.per_unit;
   // A range so wide that it overflows gives NaN here, and the walk starts at bin 0.
-  std::int32_t bin = position <= static_cast<double>(top) ? static_cast<std::int32_t>(position) : position > 0 ? top : 0;
+  std::int32_t bin = position <= static_cast<double>(top) ? static_cast<std::int32_t>(position)
+                     : position > 0                       ? top
+                                                          : 0;
   if (bin > 0 && x < bins.edges[bin]) --bin;
   if (bin < top && x >= bins.edges[bin + 1]) ++bin;
   std::int32_t low = 0, high = top;  // bins of unequal width: the guess says nothing
@@ -43,7 +45,8 @@ TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typen
   constexpr Lane shifter = sizeof(Lane) == 4 ? static_cast<Lane>(0x1p23) : static_cast<Lane>(0x1p52);
   const V first = broadcast<V>(static_cast<Lane>(bins.edges[0]));
   const V last = broadcast<V>(static_cast<Lane>(bins.edges[bins.count]));
-  const V per_unit = broadcast<V>(static_cast<Lane>(bins.per_unit)), margin = broadcast<V>(static_cast<Lane>(bins.margin));
+  const V per_unit = broadcast<V>(static_cast<Lane>(bins.per_unit)),
+          margin = broadcast<V>(static_cast<Lane>(bins.margin));
   const V round = broadcast<V>(shifter), neutral = broadcast<V>(static_cast<Lane>(0.5));
   const Bits outside = Bits{} + bins.count;
   M unsure{};
@@ -93,7 +96,8 @@ void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, 
   for (std::uint32_t first = 0; first < count; first += block_lanes) {
     const std::uint32_t width = count - first < block_lanes ? count - first : block_lanes;
     // Counting leaves the memory idle: the next block is fetched meanwhile.
-    for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane)) __builtin_prefetch(x + block_size + first + k, 0, 2);
+    for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane))
+      __builtin_prefetch(x + block_size + first + k, 0, 2);
     if (width < block_lanes || bins.margin >= 0.5 || !bins_of_row(x + first, bins, found)) {
       for (std::uint32_t k = 0; k < width; ++k) {
         found[k] = static_cast<Word>(exact_bin(static_cast<double>(x[first + k]), bins));
@@ -107,6 +111,6 @@ void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, 
 
 extern const UniformKernels TENSOMETER_CONCAT(uniform_kernels_, TENSOMETER_ISA);
 const UniformKernels TENSOMETER_CONCAT(uniform_kernels_, TENSOMETER_ISA) = {&count_uniform<float>,
-                                                                           &count_uniform<double>};
+                                                                            &count_uniform<double>};
 
 }  // namespace tensometer

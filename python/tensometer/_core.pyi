@@ -7,6 +7,8 @@ from typing import Any, Literal, Self, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+__version__: str
+
 HistogramOption: TypeAlias = bool | Literal["sampled"]
 
 def summarize(
@@ -53,7 +55,7 @@ def isas() -> list[str]: ...
 def dtypes() -> list[str]: ...
 
 @final
-class isa:
+class isa:  # noqa: N801 - reads as a keyword does: `with isa("avx2"):`
     """Context manager that forces one instruction set for this process."""
 
     def __init__(self, name: str) -> None: ...

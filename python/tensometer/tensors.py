@@ -50,7 +50,7 @@ def adapt(x: Any, argument: str) -> Adapted:
         view = memoryview(x)
     except TypeError:
         raise TypeError(
-            f"{argument}: {type(x).__name__} is not a tensor (needs NumPy, torch, DLPack, an array interface or a buffer)"
+            f"{argument}: {type(x).__name__} is not a tensor (NumPy, torch, DLPack, an array interface or a buffer)"
         ) from None
     return np.asarray(view), None, None, 0
 
@@ -59,7 +59,7 @@ def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
     if x.device.type != "cpu":
         raise ValueError(f"{argument}: lies on {x.device}; this build reduces tensors in CPU memory")
     if x.is_quantized:
-        raise TypeError(f"{argument}: dtype {x.dtype} (quantized) cannot be summarized; pass x.int_repr() or dequantize it")
+        raise TypeError(f"{argument}: dtype {x.dtype} (quantized) cannot be summarized; dequantize it")
     if x.is_nested or x.layout not in _torch_layouts(torch):
         kind = "nested" if x.is_nested else x.layout
         raise TypeError(f"{argument}: layout {kind} cannot be summarized; pass its values or a dense tensor")

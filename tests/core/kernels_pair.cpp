@@ -35,7 +35,7 @@ PairSums scaled_sums(const std::vector<Lane>& a, const std::vector<Lane>& b, int
 template <class Lane>
 PairSums model_pair(const std::vector<Lane>& a, const std::vector<Lane>& b) {
   const PairSums plain = scaled_sums(a, b, 0, 0);
-  const auto safe = [](double squares) { return squares >= 0x1p-916 && squares < 0x1p1016; };
+  const auto safe = [](double squares) { return squares >= 0x1p-916 && squares < 0x1p960; };
   const bool finite =
       std::all_of(a.begin(), a.end(), is_finite<Lane>) && std::all_of(b.begin(), b.end(), is_finite<Lane>);
   if (std::is_same_v<Lane, float> || (finite && safe(plain.old_squares) && safe(plain.new_squares))) return plain;
