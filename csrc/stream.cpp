@@ -50,11 +50,24 @@ void write(ByteWriter& out, const TensorSummary& s) {
   if (s.fingerprint) out.value(*s.fingerprint);
 }
 
+// Counts that no tensor reaches and exponents that no block has: arithmetic on what a reduction yields never overflows.
+constexpr std::uint64_t count_limit = std::uint64_t{1} << 56;
+constexpr std::int64_t exponent_limit = 1022;
+
+bool possible(const Summary& s) {
+  return s.count < count_limit && s.nan <= s.count && s.posinf <= s.count && s.neginf <= s.count &&
+         s.nonfinite() <= s.count && s.exponent >= -exponent_limit && s.exponent <= exponent_limit;
+}
+
 TensorSummary read_summary(ByteReader& in) {
   TensorSummary s;
   s.dtype = read_dtype(in);
   s.shape = in.list<std::int64_t>();
   s.summary = in.value<Summary>();
+  bool fits = possible(s.summary);
+  for (const std::int64_t extent : s.shape)
+    fits = fits && extent >= 0 && static_cast<std::uint64_t>(extent) < count_limit;
+  if (!fits) ByteReader::fail();
   if (in.value<std::uint8_t>() != 0) s.histogram = read_histogram(in);
   if (in.value<std::uint8_t>() != 0) s.fingerprint = in.value<std::uint64_t>();
   return s;
@@ -152,8 +165,12 @@ bool Stream::consistent() const {
     if (children != (folded ? blocks % fold_width : 0)) return false;
     blocks /= fold_width;
   }
-  return blocks == 0 && pending_.size() % item_size == 0 && pending_.size() < block_size * item_size &&
-         partial_.histogram.resolution == options().resolution &&
+  for (const Summary& partial : partial_.fold.partial) {
+    if (!possible(partial)) return false;
+  }
+  if (merged_ && merged_->dtype != dtype()) return false;
+  return blocks == 0 && implicit_zeros_ < count_limit && pending_.size() % item_size == 0 &&
+         pending_.size() < block_size * item_size && partial_.histogram.resolution == options().resolution &&
          count_ == partial_.blocks * block_size + pending_.size() / item_size;
 }
 

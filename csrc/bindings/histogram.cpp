@@ -69,8 +69,9 @@ py::array edges_of(const Input& input, const py::object& bins, const py::object&
   const DType dtype = input.tensor.values.dtype;
   const bool native = dtype != DType::k_bfloat16 && !name_of(dtype).starts_with("float8") && dtype != DType::k_bool;
   const py::object like = numpy.attr("empty")(0, py::arg("dtype") = native ? name_of(dtype) : "float64");
-  if (PyIndex_Check(bins.ptr()) == 0) {
-    if (!py::isinstance<py::sequence>(bins) && !py::isinstance<py::array>(bins)) {
+  const bool edges_given = py::isinstance<py::array>(bins) && py::reinterpret_borrow<py::array>(bins).ndim() != 0;
+  if (edges_given || PyIndex_Check(bins.ptr()) == 0) {
+    if (!edges_given && !py::isinstance<py::sequence>(bins)) {
       throw py::type_error("bins: " + std::string(py::repr(bins)) +
                            " is neither a number of bins nor a sequence of edges");
     }

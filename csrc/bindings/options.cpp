@@ -7,7 +7,10 @@ long whole_number(py::handle value, const char* argument, long low, long high) {
     throw py::type_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not a whole number");
   }
   const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-  if (!index) throw py::error_already_set();
+  if (!index) {  // an array has __index__ and may still not be one number
+    PyErr_Clear();
+    throw py::type_error(std::string(argument) + ": " + std::string(py::repr(value)) + " is not a whole number");
+  }
   int overflow = 0;
   const long number = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
   if (overflow != 0 || number < low || number > high) {
