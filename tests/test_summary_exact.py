@@ -1,8 +1,8 @@
 """Every statistic against exact sums, with bounds that follow from the contract.
 
 Let u be the unit roundoff of the lane type (2^-24 for float32 and narrower, 2^-53 otherwise) and R = 32 no less than
-the additions that a lane's sum takes in a block. With pivot p, a lane adds up at most R terms d = fl(x - p), so with D the
-sum of |x - p| over a block:
+the additions that a lane's sum takes in a block. With pivot p, a lane adds up at most R terms d = fl(x - p), so with D
+the sum of |x - p| over a block:
 
 - the sum of d is off by at most u D for the differences and (R - 1) u D for the additions: R u D. By Cauchy and
   Schwarz D <= n s, where s^2 = var + (p - mean)^2, and p lies in the row that the first 128 elements span: for data
