@@ -21,8 +21,10 @@ constexpr std::uint64_t chunk_blocks = 32, chunk_groups = 4;
 // Below this many elements in all, waking a thread (10 to 50 microseconds) costs more than it saves.
 constexpr std::uint64_t parallel_elements = std::uint64_t{1} << 17;
 
-// histogram="sampled": the first 256 blocks (2^20 elements) are all counted, after them every eighth, eight times over.
-constexpr std::uint64_t sampled_from = 256, sampled_stride = 8;
+// histogram="sampled": the first group (2^18 elements) is counted whole, of the later blocks one in eight, eight times
+// over. Which ones is told by the top three bits of the index times 2^64 / golden ratio: spread as evenly as a fixed stride
+// would, but in step with no period of the data.
+constexpr std::uint64_t sampled_from = fold_width, sampled_share = 8, sampled_key = 0x9e3779b97f4a7c15ull;
 
 struct Chunk {
   Partial* partial;
@@ -129,7 +131,7 @@ Summary reduce_block(DType dtype, const void* data, std::uint32_t count, bool hi
 std::uint64_t block_weight(HistogramMode mode, std::uint64_t block) {
   if (mode == HistogramMode::none) return 0;
   if (mode == HistogramMode::full || block < sampled_from) return 1;
-  return block % sampled_stride == 0 ? sampled_stride : 0;
+  return (block * sampled_key) >> 61 == 0 ? sampled_share : 0;
 }
 
 void run_chunk(const Chunk& chunk, ChunkResult& result) {

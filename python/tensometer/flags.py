@@ -22,6 +22,9 @@ _TABLE_NAME = re.compile(r"emb|wte|wpe|lm_head|shared\.weight", re.IGNORECASE)
 
 Indices = npt.NDArray[np.intp]
 
+# Tensors of up to 64 blocks are counted whole by histogram="sampled".
+SAMPLED_FROM = 64 * 4096
+
 
 class Severity(IntEnum):
     """How bad a flag is; comparable."""
@@ -216,7 +219,9 @@ def _overflow(facts: Facts) -> str | None:
     if target is None:
         return None
     overflow = facts.summary.overflow(target)
-    return f"{overflow} of {facts.summary.count} elements would overflow in {target}" if overflow else None
+    if overflow == 0:
+        return None
+    return f"{_about(facts)}{overflow} of {facts.summary.count} elements would overflow in {target}"
 
 
 def _underflow(facts: Facts) -> str | None:
@@ -227,7 +232,14 @@ def _underflow(facts: Facts) -> str | None:
     nonzero = summary.count - summary.zeros - summary.nonfinite
     if underflow == 0 or underflow * 100 < nonzero:
         return None
-    return f"{underflow} of {nonzero} non-zero elements would become zero in {target}"
+    return f"{_about(facts)}{underflow} of {nonzero} non-zero elements would become zero in {target}"
+
+
+def _about(facts: Facts) -> str:
+    """Whether a count from the histogram is an estimate."""
+    histogram = facts.summary.histogram
+    sampled = histogram is not None and histogram.sampled and facts.summary.count > SAMPLED_FROM
+    return "about " if sampled else ""
 
 
 def _outliers(facts: Facts) -> str | None:

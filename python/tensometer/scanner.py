@@ -158,7 +158,7 @@ def _file_steps(entries: list[Entry], threads: int | None) -> Iterator[_Step]:
             yield _batch(batch, threads)
             batch, nbytes = [], 0
         if entry.source is not None and entry.nbytes > WINDOW:
-            accumulator = Accumulator(entry.dtype, histogram=True, resolution=RESOLUTION, threads=threads)
+            accumulator = Accumulator(entry.dtype, histogram="sampled", resolution=RESOLUTION, threads=threads)
             for window in entry.source.windows(WINDOW):
                 accumulator.update(as_tensor(window, entry.dtype))
                 yield _Step(window.nbytes, [])
@@ -172,7 +172,7 @@ def _file_steps(entries: list[Entry], threads: int | None) -> Iterator[_Step]:
 def _batch(batch: list[Entry], threads: int | None) -> _Step:
     readable = [(entry, entry.source) for entry in batch if entry.source is not None]
     tensors = [as_tensor(source.whole(), entry.dtype) for entry, source in readable]
-    table = iter(summarize_many(tensors, histogram=True, resolution=RESOLUTION, threads=threads))
+    table = iter(summarize_many(tensors, histogram="sampled", resolution=RESOLUTION, threads=threads))
     for _, source in readable:
         source.release()
     finished = [(entry, None if entry.source is None else next(table)) for entry in batch]
