@@ -30,11 +30,15 @@ using PairKernel = void (*)(const Lane* old_lanes, const Lane* new_lanes, std::u
 // Widens a block to its lane type: float or double, as dtype_rows says.
 using WidenKernel = void (*)(const void* data, std::uint32_t count, void* lanes);
 
-// Counts elements of a block into bins: bin i holds edges[i] <= x < edges[i + 1], the last one its upper edge too. There
-// are four tables of count + 1 counters, one behind the other; a bin holds the sum over them.
+// Counts elements of a block into bins: bin i holds edges[i] <= x < edges[i + 1], the last one its upper edge too. What is
+// in no bin counts as in bin `count`. Either there are four tables of count + 1 counters, one behind the other, and a bin
+// holds the sum over them; or, for float lanes and up to 64 bins, two tables for the bins of two elements, a and b, at
+// a + pair_pitch * b.
+inline constexpr std::uint32_t pair_pitch = 65, bin_pairs = pair_pitch * pair_pitch;
 struct UniformBins {
   const double* edges;  // count + 1, ascending
   std::uint32_t count;
+  bool pairs;
   double per_unit;  // count / (last - first)
   double margin;    // a position farther than this from a whole number is in the bin that its whole part says
 };

@@ -2,40 +2,36 @@
 // a division.
 //
 // Where bins are of equal width, a multiplication gives a position whose whole part is the bin, unless it lies so close to
-// a whole number that rounding may have carried it across. `margin` bounds that (uniform.cpp derives it). A row of elements
-// that all stay clear of it is done with vectors; the rest, a few in a million, is compared with the edges.
+// a whole number that rounding may have carried it across. `margin` bounds that (uniform.cpp derives it). Elements that stay
+// clear of it are done with vectors, the others (a few in a million, but also every exact zero where zero is an edge) are
+// compared with the edges next to them.
 #include "kernels/kernels.hpp"
 #include "simd.hpp"
 
 namespace tensometer {
 namespace {
 
-// The bin by comparison: a guess, its neighbours, then bisection until edges[bin] <= x < edges[bin + 1].
-TENSOMETER_INLINE std::int32_t exact_bin(double x, const UniformBins& bins) {
-  const auto top = static_cast<std::int32_t>(bins.count) - 1;
-  if (!(x >= bins.edges[0] && x <= bins.edges[bins.count])) return top + 1;
-  const double position = (x - bins.edges[0]) * bins.per_unit;
-  // A range so wide that it overflows gives NaN here, and the walk starts at bin 0.
-  std::int32_t bin = position <= static_cast<double>(top) ? static_cast<std::int32_t>(position)
-                     : position > 0                       ? top
-                                                          : 0;
-  if (bin > 0 && x < bins.edges[bin]) --bin;
-  if (bin < top && x >= bins.edges[bin + 1]) ++bin;
-  std::int32_t low = 0, high = top;  // bins of unequal width: the guess says nothing
-  while (x < bins.edges[bin] || (bin < top && x >= bins.edges[bin + 1])) {
-    if (x < bins.edges[bin]) {
-      high = bin - 1;
+// The bin by comparison, with edges of any widths: bisection until edges[bin] <= x < edges[bin + 1].
+TENSOMETER_INLINE std::uint32_t searched_bin(double x, const UniformBins& bins) {
+  if (!(x >= bins.edges[0] && x <= bins.edges[bins.count])) return bins.count;
+  std::uint32_t low = 0, high = bins.count - 1;
+  while (low < high) {
+    const std::uint32_t middle = low + (high - low + 1) / 2;
+    if (x >= bins.edges[middle]) {
+      low = middle;
     } else {
-      low = bin + 1;
+      high = middle - 1;
     }
-    bin = low + (high - low) / 2;
   }
-  return bin;
+  return low;
 }
 
-// One row's bins, in words as wide as a lane; what lies outside, and NaN, goes to one beyond the last, which nobody reads.
-// False if an element was too close to call. Adding 2^23 (2^52) rounds a position to a whole number and leaves that number
-// in the low bits, on every instruction set.
+template <class Lane>
+constexpr auto doubt_of = ~Simd<Lane>::magnitude_bits;
+
+// One row's bins, in words as wide as a lane; what lies outside, and NaN, goes to one beyond the last. An element too close
+// to an edge to call has the top bit of its word set, and makes the result true. Adding 2^23 (2^52) rounds a position to a
+// whole number and leaves that number in the low bits, on every instruction set.
 template <class Lane>
 TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typename Simd<Lane>::Word* out) {
   using S = Simd<Lane>;
@@ -47,23 +43,43 @@ TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typen
   const V last = broadcast<V>(static_cast<Lane>(bins.edges[bins.count]));
   const V per_unit = broadcast<V>(static_cast<Lane>(bins.per_unit)),
           margin = broadcast<V>(static_cast<Lane>(bins.margin));
-  const V round = broadcast<V>(shifter), neutral = broadcast<V>(static_cast<Lane>(0.5));
-  const Bits outside = Bits{} + bins.count;
-  M unsure{};
+  // The first bin reaches down to the first edge itself and the last one up to the last: no doubt there.
+  const V lowest = broadcast<V>(static_cast<Lane>(0.5)),
+          highest = broadcast<V>(static_cast<Lane>(bins.count) - static_cast<Lane>(0.5));
+  const V round = broadcast<V>(shifter);
+  const Bits outside = Bits{} + bins.count, doubt = Bits{} + doubt_of<Lane>;
+  Bits any{};
   for (std::uint32_t k = 0; k < block_lanes; k += S::lanes) {
     const V v = load<V>(x + k);
     const M inside = (M)(v >= first) & (M)(v <= last);
-    const V position = select(inside, (v - first) * per_unit, neutral);
+    const V position = lower(upper((v - first) * per_unit, lowest), highest);
     const V shifted = position + round, off = position - (shifted - round);
     const M below = (M)(off < 0);  // the nearest whole number lies above: the bin is one less
-    unsure |= (M)(magnitude<Lane>(off) <= margin);
+    const Bits unsure = bits_of<Bits>((M)(magnitude<Lane>(off) <= margin)) & doubt;
+    any |= unsure;
     const Bits bin = bits_of<Bits>(shifted) - bits_of<Bits>(round) + bits_of<Bits>(below);
-    store(out + k, select(inside, bin, outside));
+    store(out + k, select(inside, bin | unsure, outside));
   }
-  typename S::Word lane[S::lanes], any = 0;
-  store(lane, unsure);
-  for (const typename S::Word word : lane) any |= word;
-  return any == 0;
+  typename S::Word lane[S::lanes], some = 0;
+  store(lane, any);
+  for (const typename S::Word word : lane) some |= word;
+  return some != 0;
+}
+
+// Puts the bins in doubt right: each is its own or a neighbour's, and neither the first nor the last edge is concerned.
+template <class Lane>
+TENSOMETER_INLINE void resolve_doubt(const Lane* x, const UniformBins& bins, typename Simd<Lane>::Word* found) {
+  constexpr int top_bit = 8 * static_cast<int>(sizeof(Lane)) - 1;
+  std::uint32_t where[block_lanes], count = 0;
+  for (std::uint32_t k = 0; k < block_lanes; ++k) {
+    where[count] = k;
+    count += static_cast<std::uint32_t>(found[k] >> top_bit);
+  }
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const double value = static_cast<double>(x[where[i]]);
+    const auto bin = static_cast<std::uint32_t>(found[where[i]] & ~doubt_of<Lane>);
+    found[where[i]] = bin + (value >= bins.edges[bin + 1]) - (value < bins.edges[bin]);
+  }
 }
 
 // Neighbours go to tables of their own, so that equal ones need not wait for each other.
@@ -72,38 +88,56 @@ TENSOMETER_INLINE void count_found(const Word* found, std::uint32_t count, std::
   std::uint32_t *second = first + size, *third = second + size, *fourth = third + size;
   std::uint32_t k = 0;
   for (; k + 4 <= count; k += 4) {
-    if constexpr (sizeof(Word) == 4) {  // two bins with one load
-      const auto low = load<std::uint64_t>(found + k), high = load<std::uint64_t>(found + k + 2);
-      ++first[static_cast<std::uint32_t>(low)];
-      ++second[low >> 32];
-      ++third[static_cast<std::uint32_t>(high)];
-      ++fourth[high >> 32];
-    } else {
-      ++first[found[k]];
-      ++second[found[k + 1]];
-      ++third[found[k + 2]];
-      ++fourth[found[k + 3]];
-    }
+    ++first[found[k]];
+    ++second[found[k + 1]];
+    ++third[found[k + 2]];
+    ++fourth[found[k + 3]];
   }
   for (; k < count; ++k) ++first[found[k]];
+}
+
+// The same for pairs of neighbours: half as many counters to raise, which is what bounds the loop.
+TENSOMETER_INLINE void count_pairs(const std::uint32_t* found, std::uint32_t* first) {
+  std::uint32_t* second = first + bin_pairs;
+  alignas(64) std::uint64_t pairs[block_lanes / 2];
+  for (std::uint32_t k = 0; k < block_lanes; k += Simd<float>::lanes) {
+    const VUInt64 both = load<VUInt64>(found + k), high = both >> 32;
+    static_assert(pair_pitch == 65);
+    store(pairs + k / 2, (both & 0xffffffffu) + (high << 6) + high);
+  }
+  for (std::uint32_t k = 0; k < block_lanes / 2; k += 2) {
+    ++first[pairs[k]];
+    ++second[pairs[k + 1]];
+  }
 }
 
 template <class Lane>
 void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, std::uint32_t* tables) {
   using Word = typename Simd<Lane>::Word;
-  alignas(64) Word found[block_lanes];
-  const std::size_t size = bins.count + std::size_t{1};
-  for (std::uint32_t first = 0; first < count; first += block_lanes) {
-    const std::uint32_t width = count - first < block_lanes ? count - first : block_lanes;
-    // Counting leaves the memory idle: the next block is fetched meanwhile.
-    for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane))
-      __builtin_prefetch(x + block_size + first + k, 0, 2);
-    if (width < block_lanes || bins.margin >= 0.5 || !bins_of_row(x + first, bins, found)) {
-      for (std::uint32_t k = 0; k < width; ++k) {
-        found[k] = static_cast<Word>(exact_bin(static_cast<double>(x[first + k]), bins));
+  // Several rows' bins are found before any is counted: counters wait for nothing then.
+  constexpr std::uint32_t part = 8 * block_lanes;
+  alignas(64) Word found[part];
+  for (std::uint32_t start = 0; start < count; start += part) {
+    const std::uint32_t width = count - start < part ? count - start : part;
+    for (std::uint32_t first = 0; first < width; first += block_lanes) {
+      const Lane* row = x + start + first;
+      const std::uint32_t in_row = width - first < block_lanes ? width - first : block_lanes;
+      // Counting leaves the memory idle: the next block is fetched meanwhile.
+      for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane)) __builtin_prefetch(row + block_size + k, 0, 2);
+      if (bins.margin < 0.5 && in_row == block_lanes) {
+        if (bins_of_row(row, bins, found + first)) resolve_doubt(row, bins, found + first);
+      } else {
+        for (std::uint32_t k = 0; k < in_row; ++k) found[first + k] = searched_bin(static_cast<double>(row[k]), bins);
       }
     }
-    count_found(found, width, tables, size);
+    std::uint32_t first = 0;
+    if constexpr (sizeof(Lane) == 4) {
+      if (bins.pairs) {
+        for (; first + block_lanes <= width; first += block_lanes) count_pairs(found + first, tables);
+        for (; first < width; ++first) ++tables[found[first] + std::size_t{pair_pitch} * bins.count];
+      }
+    }
+    count_found(found + first, width - first, tables, bins.count + std::size_t{1});
   }
 }
 

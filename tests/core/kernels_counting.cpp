@@ -204,6 +204,22 @@ TEST(uniform_histogram_counts_by_the_edges) {
   }
 }
 
+// From 16 blocks on, the bins of float lanes are counted in pairs, up to 64 of them; 64 blocks are a thread's share.
+TEST(uniform_histogram_of_many_elements_counts_pairs) {
+  for (const std::size_t bins : {1u, 2u, 10u, 64u, 65u}) {
+    for (const std::vector<double>& edges : {evenly(-1, 1, bins), evenly(0.1, 0.3, bins)}) {
+      for (const std::size_t blocks : {16u, 65u}) {
+        std::vector<float> elements = elements_for<float>(edges, blocks * block_size + 77);
+        check_uniform(DType::k_float32, elements, edges);
+        for (std::size_t i = 0; i < elements.size(); i += 3) elements[i] = 0;  // an edge, where bins are even in number
+        check_uniform(DType::k_float32, elements, edges);
+        std::ranges::fill(elements, static_cast<float>(edges.back()));
+        check_uniform(DType::k_float32, elements, edges);
+      }
+    }
+  }
+}
+
 TEST(uniform_histogram_of_every_lane_type) {
   for_each_lane_type([]<class T>(DType dtype) {
     for (const std::vector<double>& edges : {evenly(-2, 2, 64), evenly(-40000, 70000, 100), evenly(-1e19, 2e19, 33)}) {
