@@ -49,18 +49,18 @@ double margin_of(std::span<const double> edges, double per_unit, Lanes lanes) {
 }
 
 // What the kernel's tables say about each bin; the counters of what lies outside are left.
-void add_counters(std::span<const std::uint32_t> tables, const UniformBins& bins, std::span<std::int64_t> result) {
-  if (!bins.pairs) {
-    for (std::size_t k = 0; k < tables.size(); ++k) {
-      const std::size_t bin = k % (result.size() + 1);
-      if (bin < result.size()) result[bin] += tables[k];
+void add_counters(const std::uint32_t* tables, const UniformBins& bins, std::span<std::int64_t> result) {
+  const std::size_t rows = bins.pairs ? 2 * pair_pitch : 4,
+                    pitch = bins.pairs ? pair_pitch : bins.count + std::size_t{1};
+  for (std::size_t row = 0; row < rows; ++row, tables += pitch) {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      result[i] += tables[i];
+      sum += tables[i];
     }
-    return;
-  }
-  for (std::size_t k = 0; k < tables.size(); ++k) {
-    const std::size_t pair = k % bin_pairs, a = pair % pair_pitch, b = pair / pair_pitch;
-    if (a < result.size()) result[a] += tables[k];
-    if (b < result.size()) result[b] += tables[k];
+    // In a row of pairs, all of whose second elements are in one bin, the first may also lie outside.
+    const std::size_t second = row % pair_pitch;
+    if (bins.pairs && second < result.size()) result[second] += sum + tables[result.size()];
   }
 }
 
@@ -126,7 +126,7 @@ std::vector<std::int64_t> uniform_histogram(const TensorView& view, std::span<co
       std::vector<std::uint32_t> mine(pairs ? 2 * bin_pairs : 4 * (result.size() + 1));
       count_range(reader, view.dtype, first, last, bins, mine.data());
       const std::lock_guard lock(mutex);
-      add_counters(mine, bins, result);
+      add_counters(mine.data(), bins, result);
     }
   });
   return table_type ? histogram_of_table(view.dtype, bytes, edges) : result;
