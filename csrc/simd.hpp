@@ -87,7 +87,7 @@ TENSOMETER_INLINE V broadcast(Scalar x) {
 
 template <class V, class M>
 TENSOMETER_INLINE V select(M mask, V yes, V no) {
-  return bits_of<V>((mask & bits_of<M>(yes)) | (~mask & bits_of<M>(no)));
+  return mask ? yes : no;
 }
 
 template <class Lane>

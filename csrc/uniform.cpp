@@ -95,7 +95,8 @@ void count_range(const ElementReader& reader, DType dtype, std::uint64_t first, 
 
 }  // namespace
 
-std::vector<std::int64_t> uniform_histogram(const TensorView& view, std::span<const double> edges, unsigned threads) {
+std::vector<std::int64_t> uniform_histogram(const TensorView& view, std::span<const double> edges, unsigned threads,
+                                            bool all_inside) {
   const Lanes lanes = row(view.dtype).lanes;
   if (lanes == Lanes::magnitude) {
     throw std::invalid_argument("x: has dtype " + std::string(row(view.dtype).name) + ", which has no order");
@@ -108,8 +109,8 @@ std::vector<std::int64_t> uniform_histogram(const TensorView& view, std::span<co
   std::vector<std::int64_t> result(edges.size() - 1);
   const double per_unit = static_cast<double>(result.size()) / (edges.back() - edges.front());
   const bool pairs = lanes == Lanes::f32 && result.size() < pair_pitch && reader.count() >= pairs_from;
-  const UniformBins bins{edges.data(), static_cast<std::uint32_t>(result.size()), pairs, per_unit,
-                         margin_of(edges, per_unit, lanes)};
+  const UniformBins bins{edges.data(), static_cast<std::uint32_t>(result.size()), pairs, all_inside,
+                         per_unit,     margin_of(edges, per_unit, lanes)};
   std::mutex mutex;
   parallel_for(chunks, helpers, [&](std::size_t chunk) {
     const std::uint64_t first = chunk * chunk_elements, last = std::min(reader.count(), first + chunk_elements);

@@ -35,12 +35,13 @@ struct UniformHistogram {
 };
 
 // (lowest, highest) as the tensor's own type: what numpy.histogram takes from the data. None if nothing is finite.
-py::object data_range(const Input& input, const py::object& like, const Options& options) {
+py::object data_range(const Input& input, const py::object& like, const Options& options, bool& all_finite) {
   TensorSummary s;
   {
     const py::gil_scoped_release unlocked;
     s = std::move(summarize({&input.tensor, 1}, options)[0]);
   }
+  all_finite = s.summary.finite() == s.summary.count;
   if (s.summary.finite() == 0) return py::none();
   const py::object type = like.attr("dtype").attr("type");
   if (!has_integer_extremes(s)) return py::make_tuple(type(s.summary.min), type(s.summary.max));
@@ -63,8 +64,10 @@ void check_range(const py::object& range) {
   }
 }
 
-// NumPy's own edges, so that both agree to the last bit; the range comes from one of our passes if none is given.
-py::array edges_of(const Input& input, const py::object& bins, const py::object& range, const Options& options) {
+// NumPy's own edges, so that both agree to the last bit; the range comes from one of our passes if none is given
+// (all_inside: and holds every element).
+py::array edges_of(const Input& input, const py::object& bins, const py::object& range, const Options& options,
+                   bool& all_inside) {
   const auto numpy = py::module_::import("numpy");
   const DType dtype = input.tensor.values.dtype;
   const bool native = dtype != DType::k_bfloat16 && !name_of(dtype).starts_with("float8") && dtype != DType::k_bool;
@@ -78,7 +81,8 @@ py::array edges_of(const Input& input, const py::object& bins, const py::object&
     return numpy.attr("histogram_bin_edges")(like, bins);
   }
   const long count = whole_number(bins, "bins", 1, 1L << 30);
-  return numpy.attr("histogram_bin_edges")(like, count, range.is_none() ? data_range(input, like, options) : range);
+  return numpy.attr("histogram_bin_edges")(like, count,
+                                           range.is_none() ? data_range(input, like, options, all_inside) : range);
 }
 
 UniformHistogram uniform(py::handle x, const py::object& bins, const py::object& range, py::handle threads) {
@@ -88,15 +92,16 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
   }
   check_range(range);
   const Input input = input_of(x, "x");
-  const py::array edges = edges_of(input, bins, range, options);
+  bool all_inside = false;
+  const py::array edges = edges_of(input, bins, range, options, all_inside);
   const auto wide = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(edges);
   if (!wide || wide.ndim() != 1 || wide.size() < 2)
     throw py::value_error("bins: edges must be a sequence of at least 2");
   std::vector<std::int64_t> counts;
   {
     const py::gil_scoped_release unlocked;
-    counts =
-        uniform_histogram(input.tensor.values, {wide.data(), static_cast<std::size_t>(wide.size())}, options.threads);
+    counts = uniform_histogram(input.tensor.values, {wide.data(), static_cast<std::size_t>(wide.size())},
+                               options.threads, all_inside);
   }
   if (input.tensor.implicit_zeros != 0) {
     const double zero = 0;

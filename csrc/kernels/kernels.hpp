@@ -38,9 +38,9 @@ inline constexpr std::uint32_t pair_pitch = 65, bin_pairs = pair_pitch * pair_pi
 struct UniformBins {
   const double* edges;  // count + 1, ascending
   std::uint32_t count;
-  bool pairs;
-  double per_unit;  // count / (last - first)
-  double margin;    // a position farther than this from a whole number is in the bin that its whole part says
+  bool pairs, all_inside;  // all_inside: no element is NaN or outside the edges
+  double per_unit;         // count / (last - first)
+  double margin;           // a position farther than this from a whole number is in the bin that its whole part says
 };
 template <class Lane>
 using UniformKernel = void (*)(const Lane* lanes, std::uint32_t count, const UniformBins& bins, std::uint32_t* tables);

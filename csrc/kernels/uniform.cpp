@@ -32,7 +32,7 @@ constexpr auto doubt_of = ~Simd<Lane>::magnitude_bits;
 // One row's bins, in words as wide as a lane; what lies outside, and NaN, goes to one beyond the last. An element too close
 // to an edge to call has the top bit of its word set, and makes the result true. Adding 2^23 (2^52) rounds a position to a
 // whole number and leaves that number in the low bits, on every instruction set.
-template <class Lane>
+template <bool all_inside, class Lane>
 TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typename Simd<Lane>::Word* out) {
   using S = Simd<Lane>;
   using V = typename S::Vector;
@@ -58,7 +58,7 @@ TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typen
     const Bits unsure = bits_of<Bits>((M)(magnitude<Lane>(off) <= margin)) & doubt;
     any |= unsure;
     const Bits bin = bits_of<Bits>(shifted) - bits_of<Bits>(round) + bits_of<Bits>(below);
-    store(out + k, select(inside, bin | unsure, outside));
+    store(out + k, all_inside ? bin | unsure : select(inside, bin | unsure, outside));
   }
   typename S::Word lane[S::lanes], some = 0;
   store(lane, any);
@@ -122,10 +122,12 @@ void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, 
     for (std::uint32_t first = 0; first < width; first += block_lanes) {
       const Lane* row = x + start + first;
       const std::uint32_t in_row = width - first < block_lanes ? width - first : block_lanes;
-      // Counting leaves the memory idle: the next block is fetched meanwhile.
-      for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane)) __builtin_prefetch(row + block_size + k, 0, 2);
+      // Counting leaves the memory idle: the next part is fetched meanwhile.
+      for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane)) __builtin_prefetch(row + part + k, 0, 3);
       if (bins.margin < 0.5 && in_row == block_lanes) {
-        if (bins_of_row(row, bins, found + first)) resolve_doubt(row, bins, found + first);
+        const bool doubt = bins.all_inside ? bins_of_row<true>(row, bins, found + first)
+                                           : bins_of_row<false>(row, bins, found + first);
+        if (doubt) resolve_doubt(row, bins, found + first);
       } else {
         for (std::uint32_t k = 0; k < in_row; ++k) found[first + k] = searched_bin(static_cast<double>(row[k]), bins);
       }
