@@ -20,7 +20,7 @@ inline constexpr unsigned max_resolution = 7;  // bfloat16 has seven mantissa bi
 
 struct LogHistogram {
   unsigned resolution = 6;
-  bool sampled = false;
+  bool sampled = false;               // whether counts are estimates from part of the elements
   std::vector<std::uint32_t> bins;    // those that hold anything, ascending
   std::vector<std::uint64_t> counts;  // of each
 

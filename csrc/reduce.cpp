@@ -208,7 +208,6 @@ void plan(const Piece& piece, std::vector<Chunk>& chunks) {
 
 Partial::Partial(DType type, const Options& wanted) : dtype(type), options(wanted) {
   histogram.resolution = wanted.resolution;
-  histogram.sampled = wanted.histogram == HistogramMode::sampled;
   if (row(type).lanes == Lanes::table) bytes = std::make_unique<ByteCounts>();
 }
 
@@ -224,6 +223,7 @@ TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t imp
   result.shape = std::move(shape);
   result.summary = bytes ? summary_of_bytes(dtype, *bytes) : fold.result();
   if (options.histogram != HistogramMode::none) {
+    histogram.sampled = options.histogram == HistogramMode::sampled && blocks > sampled_from;
     result.histogram = bytes ? histogram_of_bytes(dtype, *bytes, options.resolution) : std::move(histogram);
     result.histogram->add(bin_of(0.0, options.resolution), implicit_zeros);
   }

@@ -1,6 +1,7 @@
 #include "tensor_summary.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -12,6 +13,15 @@ namespace {
 const LogHistogram& histogram_of(const TensorSummary& s) {
   if (!s.histogram) throw std::invalid_argument("histogram: this summary has none; summarize with histogram=True");
   return *s.histogram;
+}
+
+// Elements other than zero with magnitudes below `limit`. The zeros of a sample are not as many as those of the tensor, so
+// a sample's bins around zero are left out.
+std::uint64_t nonzero_below(const TensorSummary& s, double limit) {
+  const LogHistogram& histogram = histogram_of(s);
+  if (histogram.sampled) return histogram.count_magnitudes(std::numeric_limits<double>::denorm_min(), limit);
+  const std::uint64_t all = histogram.count_magnitudes(0, limit);
+  return all > s.summary.zeros ? all - s.summary.zeros : 0;
 }
 
 }  // namespace
@@ -58,15 +68,13 @@ double quantile(const TensorSummary& s, double q) {
 
 std::uint64_t underflow(const TensorSummary& s, std::string_view format) {
   const FloatEnvironment environment;
-  const std::uint64_t small = histogram_of(s).count_magnitudes(0, format_named(format).vanishes_below);
-  return small > s.summary.zeros ? small - s.summary.zeros : 0;
+  return nonzero_below(s, format_named(format).vanishes_below);
 }
 
 std::uint64_t subnormal(const TensorSummary& s, std::string_view format) {
   const FloatEnvironment environment;
-  const std::uint64_t small = histogram_of(s).count_magnitudes(0, format_named(format).smallest);
-  const std::uint64_t gone = s.summary.zeros + underflow(s, format);
-  return small > gone ? small - gone : 0;
+  const Format& f = format_named(format);
+  return nonzero_below(s, f.smallest) - nonzero_below(s, f.vanishes_below);
 }
 
 std::uint64_t overflow(const TensorSummary& s, std::string_view format) {

@@ -147,7 +147,7 @@ void register_histogram(py::module_& m) {
 
 A bin is one of 2**resolution equal steps of an octave, of either sign. Only bins that hold anything are listed.)")
       .def_readonly("resolution", &LogHistogram::resolution, "Mantissa bits a bin keeps: 2**resolution bins an octave.")
-      .def_readonly("sampled", &LogHistogram::sampled, "Whether counts are estimated from part of a large tensor.")
+      .def_readonly("sampled", &LogHistogram::sampled, "Whether counts are estimates from part of a large tensor.")
       .def_property_readonly("total", &LogHistogram::total, "Sum of the counts.")
       .def_property_readonly(
           "counts", [](const LogHistogram& h) { return array_of(h.counts); },

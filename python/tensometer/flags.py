@@ -22,9 +22,6 @@ _TABLE_NAME = re.compile(r"emb|wte|wpe|lm_head|shared\.weight", re.IGNORECASE)
 
 Indices = npt.NDArray[np.intp]
 
-# Tensors of up to 64 blocks are counted whole by histogram="sampled".
-SAMPLED_FROM = 64 * 4096
-
 
 class Severity(IntEnum):
     """How bad a flag is; comparable."""
@@ -238,8 +235,7 @@ def _underflow(facts: Facts) -> str | None:
 def _about(facts: Facts) -> str:
     """Whether a count from the histogram is an estimate."""
     histogram = facts.summary.histogram
-    sampled = histogram is not None and histogram.sampled and facts.summary.count > SAMPLED_FROM
-    return "about " if sampled else ""
+    return "about " if histogram is not None and histogram.sampled else ""
 
 
 def _outliers(facts: Facts) -> str | None:

@@ -171,5 +171,30 @@ TEST(sampled_histogram_counts_whole_blocks) {
   }
 }
 
+TEST(sampled_histogram_of_few_blocks_is_exact) {
+  const std::vector<float> elements = ordinary_elements<float>(64 * block_size, 60);
+  const TensorView view = vector_view(elements.data(), DType::k_float32, elements.size());
+  const TensorSummary whole = summarize_one(view, {HistogramMode::full, 6, false, 1});
+  const TensorSummary sampled = summarize_one(view, {HistogramMode::sampled, 6, false, 1});
+  CHECK(sampled.histogram == whole.histogram && !sampled.histogram->sampled);
+}
+
+// Where whole blocks are zero, the share of zeros in a sample is off by percents: it must not count as underflow.
+TEST(zeros_of_a_sampled_tensor_are_no_underflow) {
+  constexpr std::size_t blocks = 64 + 25 * 8;
+  std::vector<float> elements(blocks * block_size, 1.0f);
+  for (std::size_t block = 64; block < blocks; ++block) {
+    const bool counted = (block * 0x9e3779b97f4a7c15ull) >> 61 == 0;
+    const auto first = elements.begin() + static_cast<std::ptrdiff_t>(block * block_size);
+    if (counted) std::fill_n(first, block_size / 2, 0.0f);
+    if (counted) std::fill_n(first, 16, 1e-30f);
+  }
+  const TensorSummary s = summarize_one(vector_view(elements.data(), DType::k_float32, elements.size()),
+                                        {HistogramMode::sampled, 6, false, 1});
+  CHECK(s.histogram->sampled && s.histogram->total() > elements.size() / 2);
+  CHECK(underflow(s, "float16") == s.histogram->count_magnitudes(1e-31, 1e-29), underflow(s, "float16"));
+  CHECK(subnormal(s, "float16") == 0, subnormal(s, "float16"));
+}
+
 }  // namespace
 }  // namespace tensometer
