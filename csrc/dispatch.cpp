@@ -78,7 +78,17 @@ const InstructionSet all_sets[] = {
 #undef TENSOMETER_ROW
 };
 
-const InstructionSet& named(std::string_view name, const char* where) {
+const InstructionSet& default_set() {
+  const char* forced = std::getenv("TENSOMETER_ISA");
+  if (forced != nullptr && *forced != '\0') return instruction_set_named(forced, "TENSOMETER_ISA");
+  return *instruction_sets().back();
+}
+
+std::atomic<const InstructionSet*> selected{nullptr};
+
+}  // namespace
+
+const InstructionSet& instruction_set_named(std::string_view name, const char* where) {
   std::string known;
   for (const InstructionSet* set : instruction_sets()) {
     if (set->name == name) return *set;
@@ -87,16 +97,6 @@ const InstructionSet& named(std::string_view name, const char* where) {
   throw std::invalid_argument(std::string(where) + ": unknown instruction set '" + std::string(name) +
                               "'; this machine runs " + known);
 }
-
-const InstructionSet& default_set() {
-  const char* forced = std::getenv("TENSOMETER_ISA");
-  if (forced != nullptr && *forced != '\0') return named(forced, "TENSOMETER_ISA");
-  return *instruction_sets().back();
-}
-
-std::atomic<const InstructionSet*> selected{nullptr};
-
-}  // namespace
 
 std::span<const InstructionSet* const> instruction_sets() {
   static const std::vector<const InstructionSet*> here = [] {
@@ -116,7 +116,7 @@ const InstructionSet& instruction_set() {
 }
 
 std::string select_instruction_set(std::string_view name) {
-  const InstructionSet* wanted = name.empty() ? nullptr : &named(name, "isa");
+  const InstructionSet* wanted = name.empty() ? nullptr : &instruction_set_named(name, "isa");
   const InstructionSet* before = selected.exchange(wanted);
   return before == nullptr ? std::string() : std::string(before->name);
 }

@@ -22,6 +22,9 @@ struct InstructionSet {
 // Those this build holds and this machine runs, narrowest first.
 std::span<const InstructionSet* const> instruction_sets();
 
+// Throws std::invalid_argument for a name that is not in instruction_sets(); `where` is said to be wrong.
+const InstructionSet& instruction_set_named(std::string_view name, const char* where);
+
 // The one in use: the widest, unless TENSOMETER_ISA or select_instruction_set names another. A wrong name in the
 // environment throws std::invalid_argument that lists the right ones.
 const InstructionSet& instruction_set();

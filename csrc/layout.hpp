@@ -33,6 +33,7 @@ class ElementReader {
   ElementReader(const std::byte* data, std::size_t item_size, std::uint64_t count);
 
   std::uint64_t count() const { return count_; }
+  bool dense() const { return dense_; }
   // The dimensions from innermost to outermost in memory, if that is not C order and memory order is read; else empty.
   const std::vector<std::uint32_t>& order() const { return order_; }
   // `count` elements from `first` on, where they lie or gathered into `buffer` (count * item_size bytes).

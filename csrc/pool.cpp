@@ -123,6 +123,16 @@ double cgroup_cpus() {
   return HUGE_VAL;
 }
 
+}  // namespace
+
+unsigned usable_cpus() {
+  unsigned cpus = std::max(1u, std::thread::hardware_concurrency());
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+  static const double quota = cgroup_cpus();
+  return static_cast<unsigned>(std::max(1.0, std::min(static_cast<double>(cpus), std::ceil(quota))));
+}
+
 unsigned threads_from_environment() {
   const char* text = std::getenv("TENSOMETER_NUM_THREADS");
   if (text == nullptr || *text == '\0') return 0;
@@ -135,21 +145,7 @@ unsigned threads_from_environment() {
   return static_cast<unsigned>(value);
 }
 
-}  // namespace
-
-unsigned usable_cpus() {
-  unsigned cpus = std::max(1u, std::thread::hardware_concurrency());
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
-  static const double quota = cgroup_cpus();
-  return static_cast<unsigned>(std::max(1.0, std::min(static_cast<double>(cpus), std::ceil(quota))));
-}
-
-unsigned thread_count(unsigned threads) {
-  if (threads != 0) return threads;
-  const unsigned wanted = threads_from_environment();
-  return wanted != 0 ? wanted : usable_cpus();
-}
+unsigned thread_count(unsigned threads) { return threads != 0 ? threads : usable_cpus(); }
 
 void parallel_for(std::size_t count, unsigned threads, const std::function<void(std::size_t)>& body) {
   const std::size_t useful = std::min<std::size_t>(count, threads);

@@ -9,8 +9,11 @@ namespace tensometer {
 // The CPUs this process may use: affinity, and the cgroup's CPU quota rounded up. At least 1.
 unsigned usable_cpus();
 
-// What `threads` means: itself if positive; for 0, TENSOMETER_NUM_THREADS or else usable_cpus(). Throws
-// std::invalid_argument if the variable is not a whole number from 1 to 1024.
+// What TENSOMETER_NUM_THREADS asks for; 0 if it is not set or empty. Throws std::invalid_argument if it is not a whole number
+// from 1 to 1024. Not while another thread may change the environment: Python's does so only while it holds the GIL.
+unsigned threads_from_environment();
+
+// What `threads` means: itself if positive; for 0, usable_cpus().
 unsigned thread_count(unsigned threads);
 
 // Calls body(i) once for every i below count, on up to `threads` threads, the caller's among them; returns when all are

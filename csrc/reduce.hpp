@@ -22,7 +22,7 @@ struct Options {
   HistogramMode histogram = HistogramMode::none;
   unsigned resolution = 6;
   bool fingerprint = false;
-  unsigned threads = 0;  // 0: thread_count's choice
+  unsigned threads = 0;  // 0: usable_cpus()
 };
 
 // The reduction of a sequence of elements so far, in whole blocks.

@@ -18,7 +18,8 @@ constexpr std::size_t strip_bytes = 64;
 
 bool interleaved(const TensorView& view, std::size_t dim) {
   const auto units = static_cast<std::uint64_t>(view.shape[dim]);
-  return units > 1 && view.strides[dim] == row(view.dtype).item_size && view.count() > units;
+  if (units <= 1 || view.strides[dim] != row(view.dtype).item_size || view.count() <= units) return false;
+  return !ElementReader(select(view, dim, 0)).dense();  // units that overlap may each lie densely
 }
 
 // The summaries of units [first, first + units), which are neighbours in memory.

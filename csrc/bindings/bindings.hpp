@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #include <optional>
 #include <string>
@@ -32,6 +33,25 @@ struct Input {
 // in this machine's memory; both name `argument` and what was found.
 Input input_of(py::handle x, const char* argument);
 
+// Lets other Python threads run while it lives. Up to Python 3.13 a thread that asks for the GIL while the interpreter ends is
+// unwound, which no destructor survives and which would drop references without the GIL: it sleeps instead, as 3.14 has it.
+class Unlocked {
+ public:
+  Unlocked() : state_(PyEval_SaveThread()) {}
+  ~Unlocked() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      while (true) pause();
+    }
+  }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
 // A dtype's name, a NumPy, ml_dtypes or torch dtype object. TypeError or ValueError otherwise.
 DType dtype_of(py::handle dtype, const char* argument);
 std::string name_of(DType dtype);
@@ -49,6 +69,7 @@ py::dict summary_dict(const TensorSummary& s);
 struct SummaryTable {
   std::vector<TensorSummary> rows;
   std::optional<std::vector<std::string>> names;
+  bool fingerprints = false;  // whether they were asked for
 };
 
 }  // namespace tensometer

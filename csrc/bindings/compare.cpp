@@ -23,6 +23,7 @@ namespace {
   X(new_l2, c.new_l2(), "Euclidean norm of new over the pairs finite in both.")
 
 std::string repr(const Comparison& c) {
+  const FloatEnvironment environment;
   char text[160];
   std::snprintf(text, sizeof text, "Comparison(count=%llu, changed=%llu, relative_update=%.6g, cosine=%.9g)",
                 static_cast<unsigned long long>(c.count()), static_cast<unsigned long long>(c.changed()),
@@ -39,7 +40,7 @@ Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::hand
     throw py::type_error(std::string(a.tensor.shape != a.tensor.values.shape ? "old" : "new") +
                          ": is sparse; compare takes dense tensors");
   }
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   return compare(a.tensor.values, b.tensor.values, options);
 }
 
@@ -77,7 +78,12 @@ Norms and cosine are over the pairs in which both elements are finite.)");
           },
           "Every statistic by name; the difference's own are in difference.to_dict().")
       .def(
-          "__eq__", [](const Comparison& a, const Comparison& b) { return a == b; }, py::is_operator())
+          "__eq__",
+          [](const Comparison& a, const Comparison& b) {
+            const FloatEnvironment environment;
+            return a == b;
+          },
+          py::is_operator())
       .def("__repr__", &repr);
   m.def("compare", &compare_inputs, py::arg("old"), py::arg("new"), py::kw_only(), py::arg("histogram") = false,
         py::arg("resolution") = 6, py::arg("threads") = py::none(), R"(Compare two tensors of one dtype and shape.

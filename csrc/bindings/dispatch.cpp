@@ -38,9 +38,7 @@ All of them give the same bits. TENSOMETER_ISA or `with tensometer.isa(name):` f
 
 Raises ValueError if the name is not in isas(); nested blocks restore the one outside.)")
       .def(py::init([](const std::string& name) {
-             const std::string before = select_instruction_set(name);  // an unknown name fails here, before the block
-             select_instruction_set(before);
-             if (name.empty()) throw py::value_error("isa: the name is empty");
+             static_cast<void>(instruction_set_named(name, "isa"));  // an unknown name fails here, before the block
              return ForcedIsa{name, {}};
            }),
            py::arg("name"))

@@ -38,7 +38,7 @@ struct UniformHistogram {
 py::object data_range(const Input& input, const py::object& like, const Options& options, bool& all_finite) {
   TensorSummary s;
   {
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     s = std::move(summarize({&input.tensor, 1}, options)[0]);
   }
   all_finite = s.summary.finite() == s.summary.count;
@@ -92,6 +92,7 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
   }
   check_range(range);
   const Input input = input_of(x, "x");
+  const FloatEnvironment environment;  // NumPy's edges, too, are those of rounding to nearest with sub-normals kept
   bool all_inside = false;
   const py::array edges = edges_of(input, bins, range, options, all_inside);
   const auto wide = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(edges);
@@ -99,7 +100,7 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
     throw py::value_error("bins: edges must be a sequence of at least 2");
   std::vector<std::int64_t> counts;
   {
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     counts = uniform_histogram(input.tensor.values, {wide.data(), static_cast<std::size_t>(wide.size())},
                                options.threads, all_inside);
   }

@@ -1,9 +1,11 @@
 #include "bindings.hpp"
+#include "pool.hpp"
 
 PYBIND11_MODULE(_core, m) {
   using namespace tensometer;
   m.doc() = "The compiled core of tensometer.";
   m.attr("__version__") = TENSOMETER_VERSION;
+  static_cast<void>(usable_cpus());  // reads the cgroup once, now: a fork by another thread must not meet it half done
   register_dispatch(m);
   register_histogram(m);
   register_summary(m);

@@ -1,4 +1,6 @@
 #include "bindings.hpp"
+#include "dispatch.hpp"
+#include "pool.hpp"
 
 namespace tensometer {
 
@@ -42,7 +44,10 @@ Options options_of(py::handle histogram, py::handle resolution, py::handle finge
   options.histogram = histogram_mode(histogram);
   options.resolution = static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution));
   options.fingerprint = yes_or_no(fingerprint, "fingerprint");
-  options.threads = threads.is_none() ? 0 : static_cast<unsigned>(whole_number(threads, "threads", 1, 1024));
+  // The environment is read here, under the GIL: os.environ may change while the work goes on without it.
+  static_cast<void>(instruction_set());
+  options.threads =
+      threads.is_none() ? threads_from_environment() : static_cast<unsigned>(whole_number(threads, "threads", 1, 1024));
   return options;
 }
 

@@ -30,18 +30,29 @@ TensorSummary summarize_one(py::handle x, py::handle histogram, py::handle resol
   const Options options = options_of(histogram, resolution, fingerprint, threads);
   const Input input = input_of(x, "x");
   check_fingerprint(input, options, "x");
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   return std::move(summarize({&input.tensor, 1}, options)[0]);
+}
+
+// A key of a mapping. Python's strings may hold surrogates, which are no text.
+std::string text_of(py::handle name) {
+  if (!py::isinstance<py::str>(name)) throw py::type_error("tensors: the names of a mapping must be strings");
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
+  if (text != nullptr) return {text, static_cast<std::size_t>(size)};
+  PyErr_Clear();
+  throw py::value_error("tensors: the name " + std::string(py::repr(name)) + " is not valid text");
 }
 
 SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle resolution, py::handle fingerprint,
                            py::handle threads) {
   const Options options = options_of(histogram, resolution, fingerprint, threads);
   SummaryTable table;
+  table.fingerprints = options.fingerprint;
   std::vector<SparseView> views;
   std::vector<py::object> owners;
-  const auto add = [&](py::handle x) {
-    const std::string argument = "tensors[" + std::to_string(views.size()) + "]";
+  const auto add = [&](py::handle x, const std::string& key) {
+    const std::string argument = "tensors[" + key + "]";
     Input input = input_of(x, argument.c_str());
     check_fingerprint(input, options, argument.c_str());
     views.push_back(std::move(input.tensor));
@@ -54,18 +65,17 @@ SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle 
         throw py::type_error("tensors: its items() are not pairs of a name and a tensor");
       }
       const auto pair = py::reinterpret_borrow<py::tuple>(item);
-      if (!py::isinstance<py::str>(pair[0])) throw py::type_error("tensors: the names of a mapping must be strings");
-      table.names->push_back(pair[0].cast<std::string>());
-      add(pair[1]);
+      table.names->push_back(text_of(pair[0]));
+      add(pair[1], "'" + table.names->back() + "'");
     }
   } else {
     if (!py::isinstance<py::iterable>(tensors) || py::isinstance<py::str>(tensors)) {
       throw py::type_error("tensors: " + std::string(py::str(py::type::handle_of(tensors).attr("__name__"))) +
                            " is neither an iterable nor a mapping of tensors");
     }
-    for (py::handle x : py::iter(tensors)) add(x);
+    for (py::handle x : py::iter(tensors)) add(x, std::to_string(views.size()));
   }
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   table.rows = summarize(views, options);
   return table;
 }
@@ -83,7 +93,8 @@ SummaryTable summarize_dim(py::handle x, py::handle dim_argument, py::handle his
                           " dimensions");
   }
   SummaryTable table;
-  const py::gil_scoped_release unlocked;
+  table.fingerprints = options.fingerprint;
+  const Unlocked unlocked;
   table.rows = summarize_units(view, static_cast<std::size_t>(dim < 0 ? dim + rank : dim), options);
   return table;
 }

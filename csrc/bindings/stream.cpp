@@ -29,14 +29,14 @@ class Accumulator {
   }
   void update(py::handle x) {
     Input input = input_of(x, "x");
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
     if (!stream_) stream_.emplace(input.tensor.values.dtype, options_);
     accept_raw(input.tensor.values);
     stream_->update(input.tensor);
   }
   void merge(const Accumulator& other) {
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     std::optional<Stream> theirs;
     {
       const std::lock_guard lock(other.mutex_);
@@ -48,7 +48,7 @@ class Accumulator {
     stream_->merge(*theirs);
   }
   TensorSummary summary() const {
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
     if (!stream_) throw std::invalid_argument("dtype: unknown until the first update; give it to Accumulator(dtype)");
     return stream_->summary();

@@ -90,7 +90,12 @@ inf if all is zero, NaN if nothing is finite. ValueError for an unknown or integ
 ValueError if the dtypes differ.)")
       .def("to_dict", &summary_dict, "Every statistic by name, with dtype, shape and fingerprint; no histogram.")
       .def(
-          "__eq__", [](const TensorSummary& a, const TensorSummary& b) { return a == b; }, py::is_operator())
+          "__eq__",
+          [](const TensorSummary& a, const TensorSummary& b) {
+            const FloatEnvironment environment;
+            return a == b;
+          },
+          py::is_operator())
       .def("__repr__", &repr)
       .def(py::pickle([](const TensorSummary& s) { return py::bytes(save(s)); },
                       [](const py::bytes& state) { return restore_summary(state); }));

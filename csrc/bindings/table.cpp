@@ -39,9 +39,7 @@ py::array extremes(const SummaryTable& table, bool smallest) {
 }
 
 py::array fingerprints(const SummaryTable& table) {
-  for (const TensorSummary& row : table.rows) {
-    if (!row.fingerprint) throw py::value_error("statistic: fingerprint was not asked for; pass fingerprint=True");
-  }
+  if (!table.fingerprints) throw py::value_error("statistic: fingerprint was not asked for; pass fingerprint=True");
   return column_of<std::uint64_t>(table, [](const TensorSummary& s) { return *s.fingerprint; });
 }
 
@@ -70,8 +68,7 @@ std::vector<std::string> columns(const SummaryTable& table) {
       TENSOMETER_STATISTICS(TENSOMETER_ROW)
 #undef TENSOMETER_ROW
   };
-  const bool hashed = !table.rows.empty() && table.rows.front().fingerprint.has_value();
-  if (hashed) names.emplace_back("fingerprint");
+  if (table.fingerprints) names.emplace_back("fingerprint");
   return names;
 }
 

@@ -141,18 +141,21 @@ class Variable {
   const char* name_;
 };
 
-TEST(thread_count_follows_its_argument_then_the_environment) {
+TEST(thread_count_is_its_argument_or_the_usable_cpus) {
   CHECK(usable_cpus() >= 1);
   CHECK(thread_count(3) == 3);
   CHECK(thread_count(0) == usable_cpus());
+}
+
+TEST(threads_are_read_from_the_environment) {
+  CHECK(threads_from_environment() == 0);
   {
     const Variable five("TENSOMETER_NUM_THREADS", "5");
-    CHECK(thread_count(0) == 5 && thread_count(2) == 2);
+    CHECK(threads_from_environment() == 5);
   }
   for (const char* wrong : {"0", "-1", "1025", "two", "3 ", "1e3", "99999999999999999999"}) {
     const Variable variable("TENSOMETER_NUM_THREADS", wrong);
-    check::throws<std::invalid_argument>([] { thread_count(0); }, wrong);
-    CHECK(thread_count(4) == 4);
+    check::throws<std::invalid_argument>([] { threads_from_environment(); }, wrong);
   }
 }
 
