@@ -100,6 +100,21 @@ def test_overflow(flags: Flags) -> None:
     assert flags(np.array([1, 70_000], np.int64)) == []
 
 
+def test_estimates_say_so(tmp_path: Path) -> None:
+    """Of 64 blocks of 4096 on, one in eight is counted; the largest magnitude still tells that one element overflows."""
+    x = normal(1024, 1024)
+    x[1000, 7] = 1e6
+    x[:, :512] *= 1e-9
+    path = write_safetensors(tmp_path / "m.safetensors", {"large": x, "small": x[-64:]})
+    about, exact = (tensometer.scan(path)[name].flags for name in ("large", "small"))
+    assert [flag.name for flag in about] == [flag.name for flag in exact] == ["overflow", "underflow"]
+    assert re.fullmatch(r"about \d+ of 1048576 elements would overflow in float16", about[0].sentence)
+    assert about[1].sentence.startswith("about ") and not exact[1].sentence.startswith("about")
+    assert exact[0].sentence == "at least 1 of 65536 elements would overflow in float16"
+    underflow = int(about[1].sentence.split()[1])
+    assert abs(underflow - int((np.abs(x) < 2.0**-25).sum())) < 0.05 * x.size
+
+
 def test_underflow(flags: Flags) -> None:
     """Half of float16's least sub-normal, 2**-25, and less becomes zero."""
     tiny = np.float32(2.0**-26)

@@ -218,7 +218,9 @@ def _overflow(facts: Facts) -> str | None:
     overflow = facts.summary.overflow(target)
     if overflow == 0:
         return None
-    return f"{_about(facts)}{overflow} of {facts.summary.count} elements would overflow in {target}"
+    # Between the largest value of a 16-bit type and the next power of two, what overflows shares a bin with what does not.
+    how = _about(facts) or ("" if target.startswith("float8") else "at least ")
+    return f"{how}{overflow} of {facts.summary.count} elements would overflow in {target}"
 
 
 def _underflow(facts: Facts) -> str | None:
