@@ -107,7 +107,7 @@ def test_estimates_say_so(tmp_path: Path) -> None:
     x[:, :512] *= 1e-9
     path = write_safetensors(tmp_path / "m.safetensors", {"large": x, "small": x[-64:]})
     about, exact = (tensometer.scan(path)[name].flags for name in ("large", "small"))
-    assert [flag.name for flag in about] == [flag.name for flag in exact] == ["overflow", "underflow"]
+    assert [flag.name for flag in about] == [flag.name for flag in exact] == ["overflow", "underflow", "outliers"]
     assert re.fullmatch(r"about \d+ of 1048576 elements would overflow in float16", about[0].sentence)
     assert about[1].sentence.startswith("about ") and not exact[1].sentence.startswith("about")
     assert exact[0].sentence == "at least 1 of 65536 elements would overflow in float16"
