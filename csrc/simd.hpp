@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "dtype.hpp"
 
@@ -217,6 +219,31 @@ TENSOMETER_INLINE VDouble load_lanes(const Integer* p) {
   typename VectorOf<Integer, static_cast<int>(sizeof(Integer)) * Simd<double>::lanes>::type v;
   std::memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, VDouble);
+}
+
+// Two vectors of elements at once, in any order of lanes, and the way back to the order of the elements. A 32-bit word holds
+// two bfloat16, each one instruction away from its lane: the first vector takes the even elements, the second the odd ones.
+template <class T, class V>
+TENSOMETER_INLINE void load_pair(const T* p, V& first, V& second) {
+  first = load_lanes(p);
+  second = load_lanes(p + sizeof(V) / sizeof first[0]);
+}
+TENSOMETER_INLINE void load_pair(const bfloat16* p, VFloat& first, VFloat& second) {
+  const VUInt32 words = load<VUInt32>(p);
+  first = bits_of<VFloat>(words << 16);
+  second = bits_of<VFloat>(words & 0xffff0000u);
+}
+template <int from, class V, std::size_t... i>
+TENSOMETER_INLINE V interleaved(V a, V b, std::index_sequence<i...>) {
+  return __builtin_shufflevector(a, b, ((i % 2 != 0 ? sizeof...(i) : 0) + from + i / 2)...);
+}
+template <class T, class Lane, class V>
+TENSOMETER_INLINE void store_pair(Lane* out, V first, V second) {
+  constexpr int lanes = Simd<Lane>::lanes;
+  constexpr bool mixed = std::is_same_v<T, bfloat16>;
+  constexpr std::make_index_sequence<lanes> each;
+  store(out, mixed ? interleaved<0>(first, second, each) : first);
+  store(out + lanes, mixed ? interleaved<lanes / 2>(first, second, each) : second);
 }
 
 // Widens `count` elements to lanes.

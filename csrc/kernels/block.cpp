@@ -130,20 +130,25 @@ TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, La
       ahead += share;
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < vectors; ++i) {
-      const V v = load_lanes(x + i * lanes);
-      TENSOMETER_COUNT(order, v)
-      const V d = v - pivot;
-      sum[i] += d;
-      squares[i] += d * d;
-      magnitudes[i] += magnitude<Lane>(v);
+    for (int i = 0; i < vectors; i += 2) {
+      V v[2];
+      load_pair(x + i * lanes, v[0], v[1]);
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; ++k) {
+        TENSOMETER_COUNT(order, v[k])
+        const V d = v[k] - pivot;
+        sum[i + k] += d;
+        squares[i + k] += d * d;
+        magnitudes[i + k] += magnitude<Lane>(v[k]);
+      }
     }
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < vectors; ++i) {
-    store(out.sum + column + i * lanes, sum[i]);
-    store(out.squares + column + i * lanes, squares[i]);
-    store(out.magnitudes + column + i * lanes, magnitudes[i]);
+  for (int i = 0; i < vectors; i += 2) {
+    const int at = column + i * lanes;
+    store_pair<T>(out.sum + at, sum[i], sum[i + 1]);
+    store_pair<T>(out.squares + at, squares[i], squares[i + 1]);
+    store_pair<T>(out.magnitudes + at, magnitudes[i], magnitudes[i + 1]);
   }
   order_out = order;
 }
