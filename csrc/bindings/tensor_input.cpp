@@ -170,7 +170,7 @@ dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
 // torch negates some floating-point views lazily (the imaginary part of a conjugate), which exchanged memory does not show.
 bool is_negated(py::handle x, const dlpack::DataType& type) {
   constexpr std::uint8_t floating = 2, complex = 5;
-  if ((type.code != floating && type.code != complex) || type.bits < 32) return false;
+  if ((type.code != floating && type.code != complex) || type.bits < 16) return false;
   static PyObject* const name = PyUnicode_InternFromString("is_neg");
   const auto answer = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(x.ptr(), name));
   if (!answer) PyErr_Clear();  // another library's tensor, which knows no such views
