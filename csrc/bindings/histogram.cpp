@@ -134,8 +134,9 @@ counts: int64, shape (bins,). edges: shape (bins + 1,), of the dtype NumPy would
         R"(Histogram with uniform or given bins, count for count equal to numpy.histogram.
 
 x: any tensor. bins: how many, or their ascending edges. range: (lowest, highest); by default the finite extremes of x,
-where numpy.histogram raises if x holds NaN or infinities. NaN and what lies outside the range are not counted. The empty
-tensor gives zero counts between 0 and 1. Raises TypeError or ValueError for wrong arguments, as NumPy does for bins and
+where numpy.histogram raises if x holds NaN or infinities. NaN and what lies outside the range are not counted. Elements
+and edges are compared as float64, to which integers beyond 2**53 are rounded. The empty tensor gives zero counts between
+0 and 1. Raises TypeError or ValueError for wrong arguments, as NumPy does for bins and
 range, and for complex x.)");
 }
 
