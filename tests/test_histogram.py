@@ -40,7 +40,8 @@ def counted(x: Array, edges: Array) -> list[int]:
     values = independent(x).reshape(-1)
     values = values[(values >= edges[0]) & (values <= edges[-1])]
     bins = np.minimum(np.searchsorted(edges, values, "right"), len(edges) - 1) - 1
-    return np.bincount(bins, minlength=len(edges) - 1).tolist()
+    counts: list[int] = np.bincount(bins, minlength=len(edges) - 1).tolist()
+    return counts
 
 
 @pytest.mark.parametrize("bins", [1, 2, 7, 64, 65, 1000])
@@ -58,7 +59,7 @@ def test_default_range(name: str, bins: int, isa: str, rng: np.random.Generator)
             found = tensometer.histogram(x, bins)
             assert np.array_equal(found.edges, expected[1])
             assert found.counts.tolist() == counted(x, expected[1].astype(np.float64))
-            # Among sub-normals edges are so uneven that NumPy's one step of correction may leave an element beside its bin.
+            # Edges among sub-normals are so uneven that NumPy's one step of correction may not reach the bin.
             if kind != "tiny" or name not in EPSILON:
                 assert found.counts.tolist() == expected[0].tolist()
 
@@ -316,11 +317,11 @@ def test_torch_bfloat16_and_sparse(rng: np.random.Generator) -> None:
     assert tensometer.histogram(x, 40).counts.tolist() == np.histogram(x.double().numpy(), 40)[0].tolist()
     dense = torch.from_numpy(rng.standard_normal((60, 70)) * (rng.random((60, 70)) < 0.1))
     expected = np.histogram(dense.numpy(), 25)
-    for sparse in (dense.to_sparse(), dense.to_sparse_coo()):
-        found = tensometer.histogram(sparse, 25)
-        assert found.counts.tolist() == expected[0].tolist()
-        assert np.array_equal(found.edges, expected[1])
-        assert tensometer.histogram(sparse, [0.5, 1.0]).counts.tolist() == counted(dense.numpy(), np.array([0.5, 1]))
+    found = tensometer.histogram(dense.to_sparse(), 25)
+    assert found.counts.tolist() == expected[0].tolist()
+    assert np.array_equal(found.edges, expected[1])
+    given = tensometer.histogram(dense.to_sparse(), [0.5, 1.0])
+    assert given.counts.tolist() == counted(dense.numpy(), np.array([0.5, 1]))
 
 
 # Chunks of 2^18 elements are counted apart; below 65 bins float32 lanes are counted in pairs.
