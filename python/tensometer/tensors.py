@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 
+# DLPack's numbers of the kinds of memory.
+_CPU, _CUDA_HOST = 1, 3
+_DEVICES = {2: "cuda", 8: "metal", 10: "rocm", 13: "cuda (managed)", 14: "oneapi"}
+
 Adapted = tuple[object, str | None, tuple[int, ...] | None, int]
 
 
@@ -31,6 +35,8 @@ def adapt(x: Any, argument: str) -> Adapted:
 
     Raises TypeError for what is no tensor, ValueError for a tensor that does not lie in CPU memory.
     """
+    if isinstance(x, type):  # a class has the attributes that its tensors would have
+        raise _no_tensor(x, argument)
     if isinstance(x, RawTensor):
         return x.data, x.dtype, None, 0
     torch = sys.modules.get("torch")
@@ -45,14 +51,26 @@ def adapt(x: Any, argument: str) -> Adapted:
     if hasattr(x, "__array_interface__"):
         return np.asarray(x), None, None, 0
     if hasattr(x, "__dlpack__"):
+        _check_device(x, argument)
         return _capsule(x), None, None, 0
     try:
         view = memoryview(x)
     except TypeError:
-        raise TypeError(
-            f"{argument}: {type(x).__name__} is not a tensor (NumPy, torch, DLPack, an array interface or a buffer)"
-        ) from None
+        raise _no_tensor(x, argument) from None
     return np.asarray(view), None, None, 0
+
+
+def _no_tensor(x: object, argument: str) -> TypeError:
+    kinds = "NumPy, torch, DLPack, an array interface or a buffer"
+    return TypeError(f"{argument}: {type(x).__name__} is not a tensor ({kinds})")
+
+
+def _check_device(x: Any, argument: str) -> None:
+    """Refuse what lies on another device before its library is asked to export it."""
+    kind, index = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (_CPU, 0)
+    if kind not in (_CPU, _CUDA_HOST):
+        name = _DEVICES.get(int(kind), f"DLPack device type {int(kind)}")
+        raise ValueError(f"{argument}: lies on {name}:{index}; this build reduces tensors in CPU memory")
 
 
 def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
