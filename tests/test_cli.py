@@ -109,8 +109,8 @@ def test_exit_code_of_a_note(healthy: Path, fail_on: str, code: int) -> None:
         (("scan", "{healthy}", "--filter", "xyz"), "there is no tensor whose name matches 'xyz'"),
         (("scan", "{healthy}", "missing.pt"), "missing.pt: no such file or directory"),
         (("scan", "{healthy}", "--compare", "missing.pt"), "missing.pt: no such file or directory"),
-        (("scan", "{healthy}", "--output", "missing/file"), "No such file or directory: 'missing/file'"),
-        (("scan", "{healthy}", "--output", "."), "Is a directory"),
+        (("scan", "{healthy}", "--output", "missing/file"), "there is no folder missing"),
+        (("scan", "{healthy}", "--output", "."), "is a folder"),
         (("scan", "truncated"), "truncated.safetensors: claims a header of"),
     ],
 )
@@ -332,3 +332,39 @@ def test_missing_extras_are_named(healthy: Path, tmp_path: Path, module: str, ex
     assert result.returncode == 2
     assert f"needs {module}: pip install 'tensometer[{extra}]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_report_never_replaces_a_checkpoint(healthy: Path, broken: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in (healthy, broken)}
+    other = tmp_path / "linked"
+    other.symlink_to(healthy)
+    for output in (healthy, broken, other):
+        result = run("scan", healthy, "--compare", healthy, "--output", output)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr == f"tensometer: --output {output}: is a checkpoint, which a report would replace\n"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_outputs_that_cannot_be_written_fail_before_the_scan(tmp_path: Path) -> None:
+    # The checkpoint does not exist: that it is not what the error is about shows the order.
+    missing = tmp_path / "missing.safetensors"
+    for output, why in ((tmp_path / "no" / "x", f"there is no folder {tmp_path / 'no'}"), (tmp_path, "is a folder")):
+        result = run("scan", missing, "--output", output)
+        assert (result.returncode, result.stderr) == (2, f"tensometer: --output {output}: {why}\n")
+
+
+def test_a_failure_leaves_the_earlier_report(
+    healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.txt"
+    assert cli.main(["scan", str(healthy), "--output", str(report)]) == 0
+    before = report.read_text()
+
+    def failing(*_: object) -> None:
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr(cli, "write_report", failing)
+    assert cli.main(["scan", str(healthy), "--output", str(report)]) == 2
+    assert capsys.readouterr().err == "tensometer: no space left on the device\n"
+    assert report.read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["healthy.safetensors", "report.txt"]

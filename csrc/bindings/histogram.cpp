@@ -190,7 +190,7 @@ Relative error at most 2**-(resolution + 1) for normal float32 values. NaN if em
           },
           py::arg("edges"), R"(Estimated counts between consecutive edges: float64, shape (len(edges) - 1,).
 
-A bin that an edge cuts is shared out by length. ValueError unless edges ascend.)")
+A bin that an edge cuts is shared out by length; the share outside the first and the last edge is left out. ValueError unless edges ascend.)")
       .def(
           "__eq__", [](const LogHistogram& a, const LogHistogram& b) { return a == b; }, py::is_operator())
       .def("__repr__", [](const LogHistogram& h) {

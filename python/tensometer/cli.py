@@ -10,7 +10,10 @@ from tensometer._core import __version__
 from tensometer.flags import SERVE_DTYPES, Severity
 from tensometer.report import FORMATS, SORT_KEYS, sort_entries, write_report
 from tensometer.report.progress import progress_bar
+from tensometer.scan_report import ScanReport
 from tensometer.scanner import scan
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".gguf")
 
 EXIT_CLEAN, EXIT_FLAGS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _scan(options: argparse.Namespace) -> int:
+    if options.output is not None:
+        _check_output(options.output, [*options.paths, *filter(None, [options.compare])])
     with progress_bar() as progress:
         report = scan(
             options.paths,
@@ -57,11 +62,36 @@ def _scan(options: argparse.Namespace) -> int:
     if options.output is None:
         write_report(report, options.format, sys.stdout)
     else:
-        with options.output.open("w", encoding="utf-8", newline="") as stream:
-            write_report(report, options.format, stream)
+        _replace(options.output, report, options.format)
     if options.fail_on == "never" or report.worst is None:
         return EXIT_CLEAN
     return EXIT_FLAGS if report.worst >= Severity[options.fail_on.upper()] else EXIT_CLEAN
+
+
+def _check_output(output: Path, inputs: list[str]) -> None:
+    """Before anything is read: a report must have a folder to lie in, and must not replace a checkpoint."""
+    if not output.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    if output.is_dir():
+        raise ValueError(f"--output {output}: is a folder")
+    same = output.exists() and any(Path(path).exists() and output.samefile(path) for path in inputs)
+    if same or (output.exists() and output.suffix.lower() in CHECKPOINT_SUFFIXES):
+        raise ValueError(f"--output {output}: is a checkpoint, which a report would replace")
+
+
+def _replace(output: Path, report: ScanReport, form: str) -> None:
+    """Write beside the file and rename, so that a failure leaves an earlier report whole."""
+    if output.exists() and not output.is_file():  # a pipe or a device
+        with output.open("w", encoding="utf-8", newline="") as stream:
+            write_report(report, form, stream)
+        return
+    beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("x", encoding="utf-8", newline="") as stream:
+            write_report(report, form, stream)
+        beside.replace(output)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:

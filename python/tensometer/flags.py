@@ -218,8 +218,8 @@ def _overflow(facts: Facts) -> str | None:
     overflow = facts.summary.overflow(target)
     if overflow == 0:
         return None
-    # Between the largest value of a 16-bit type and the next power of two, a bin may hold both.
-    how = _about(facts) or ("" if target.startswith("float8") else "at least ")
+    # Where a type overflows inside a bin, that bin may hold both.
+    how = _about(facts) or "at least "
     return f"{how}{overflow} of {facts.summary.count} elements would overflow in {target}"
 
 
