@@ -221,17 +221,17 @@ TENSOMETER_INLINE VDouble load_lanes(const Integer* p) {
   return __builtin_convertvector(v, VDouble);
 }
 
-// Two vectors of elements at once, in any order of lanes, and the way back to the order of the elements. A 32-bit word holds
-// two bfloat16, each one instruction away from its lane: the first vector takes the even elements, the second the odd ones.
-template <class T, class V>
-TENSOMETER_INLINE void load_pair(const T* p, V& first, V& second) {
-  first = load_lanes(p);
-  second = load_lanes(p + sizeof(V) / sizeof first[0]);
+// The first or the second of two vectors of elements, in any order of lanes, and the way back to the order of the elements. A
+// 32-bit word holds two bfloat16, each one instruction away from its lane: the first vector takes the even elements, the
+// second the odd ones.
+template <class T>
+TENSOMETER_INLINE auto load_of_pair(const T* p, int which) {
+  using V = decltype(load_lanes(p));
+  return load_lanes(p + which * static_cast<int>(sizeof(V) / sizeof(V{}[0])));
 }
-TENSOMETER_INLINE void load_pair(const bfloat16* p, VFloat& first, VFloat& second) {
+TENSOMETER_INLINE VFloat load_of_pair(const bfloat16* p, int which) {
   const VUInt32 words = load<VUInt32>(p);
-  first = bits_of<VFloat>(words << 16);
-  second = bits_of<VFloat>(words & 0xffff0000u);
+  return bits_of<VFloat>(which == 0 ? words << 16 : words & 0xffff0000u);
 }
 template <int from, class V, std::size_t... i>
 TENSOMETER_INLINE V interleaved(V a, V b, std::index_sequence<i...>) {

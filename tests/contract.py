@@ -1,7 +1,7 @@
 """The numeric contract in NumPy: lanes, rows, pivots, scaling, folds and merges, to be met with ==.
 
-Written from the contract's words, not from the core's code: 128 float lanes by 32 rows make a block, 64 blocks a group,
-64 groups a super-group; lanes fold in halves; blocks and groups merge from left to right by Chan's update in float64.
+Written from the contract's words, not from the core's code: 32 rows of four terms for each of 32 lanes make a block, 64
+blocks a group, 64 groups a super-group; lanes fold in halves; blocks and groups merge from left to right by Chan's update in float64.
 """
 
 import math
@@ -14,8 +14,9 @@ import numpy.typing as npt
 import tensometer
 
 Array = npt.NDArray[Any]
-LANES, ROWS, FOLD = 128, 32, 64
-BLOCK = LANES * ROWS
+LANES, TERMS, ROWS, LANE_ROWS, FOLD = 32, 4, 32, 8, 64
+ROW = LANES * TERMS
+BLOCK = ROW * ROWS
 _ONE_BYTE = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "bool", "int8", "uint8")
 _FLOAT32_LANES = ("float32", "float16", "bfloat16", "int16", "uint16")
 
@@ -94,15 +95,16 @@ def _block(lanes: Array, wide: bool) -> Part:
     counts = _counts(lanes)
     if counts.finite == 0:
         return counts
-    if lanes.size <= LANES:
+    if lanes.size <= ROW:
         lanes = lanes.astype(np.float64)  # a single row carries no rounding of float32
     lane = lanes.dtype.type
     finite = np.isfinite(lanes)
     exponent = _exponent(max(abs(counts.low), abs(counts.high)), lane)
     values = np.where(finite, lanes, lane(0)) * lane(math.ldexp(1.0, -exponent))
-    first = values[:LANES].astype(np.float64)
-    in_first = int(finite[:LANES].sum())
-    pivot = lane(_rounded(_folded(first) / in_first, float(first[0]), bool(finite[0]))) if in_first else lane(0)
+    first = np.zeros(ROW)
+    first[: lanes.size] = values[:ROW]
+    in_first = int(finite[:ROW].sum())
+    pivot = lane(_pivot(first, in_first, bool(finite[0]))) if in_first else lane(0)
     d = np.where(finite, values - pivot, lane(0))
     total, squares, magnitudes = _folded(_rows(d)), _folded(_rows(d * d)), _folded(_rows(np.abs(values)))
     n = float(counts.finite)
@@ -116,10 +118,16 @@ def _block(lanes: Array, wide: bool) -> Part:
     return Part(**order | {"exponent": exponent}, mean=mean, m2=m2, abs_sum=magnitudes)
 
 
-def _rounded(mean: float, first: float, finite: bool) -> float:
-    """The mean to a multiple of the largest power of two within an eighth of the first element's distance from it."""
-    distance = abs(first - mean)
-    if not finite or distance < 2.0**-1022:
+def _pivot(row: Array, finite: int, first_is_finite: bool) -> float:
+    """The row's mean to a multiple of the largest power of two within an eighth of the first element's distance from it.
+
+    0 if that is less than a quarter of the mean magnitude. `row` is padded with zeros.
+    """
+    mean = _folded(row) / finite
+    if abs(mean) < _folded(np.abs(row)) / finite * 0.25:
+        return 0.0
+    distance = abs(float(row[0]) - mean)
+    if not first_is_finite or distance < 2.0**-1022:
         return mean
     step = math.ldexp(0.125, math.frexp(distance)[1] - 1)
     return mean if abs(mean) >= step * 2.0**50 else round(mean / step) * step  # round: ties to even
@@ -148,25 +156,27 @@ def _exponent(largest: float, lane: type) -> int:
 
 
 def _rows(lanes: Array) -> Array:
-    """Lane k's sum over the rows of each half block, one after another, in the lane type; the halves in float64."""
+    """Lane k's sum: four terms a row as (a + b) + (c + d), eight rows in the lane type, and these in float64."""
+    terms = np.zeros(BLOCK, lanes.dtype)
+    terms[: lanes.size] = lanes
+    a, b, c, d = terms.reshape(ROWS, TERMS, LANES).swapaxes(0, 1)
+    rows = (a + b) + (c + d)
     whole = np.zeros(LANES)
-    for half in (lanes[: BLOCK // 2], lanes[BLOCK // 2 :]):
+    for first in range(0, ROWS, LANE_ROWS):
         total = np.zeros(LANES, lanes.dtype)
-        for at in range(0, half.size, LANES):
-            row = half[at : at + LANES]
-            total[: row.size] += row
+        for row in rows[first : first + LANE_ROWS]:
+            total = total + row
         whole += total.astype(np.float64)
     return whole
 
 
 def _folded(lanes: Array) -> float:
-    padded = np.zeros(LANES)
-    padded[: lanes.size] = lanes
-    width = LANES
+    """lane[k] += lane[k + width], from half of the lanes (a power of two) down to one."""
+    width = lanes.size
     while width > 1:
         width //= 2
-        padded = padded[:width] + padded[width : 2 * width]
-    return float(padded[0])
+        lanes = lanes[:width] + lanes[width : 2 * width]
+    return float(lanes[0])
 
 
 def merge(a: Part, b: Part) -> Part:

@@ -1,9 +1,8 @@
 // The sums of one block, for the instruction set this file is compiled for.
 //
-// A sweep runs over all rows of some columns with every accumulator in a register. 32 vector registers hold the three
-// sums of eight vectors, which on a machine with 64-byte vectors are all 128 lanes of float32: one sweep. With 16
-// registers a sweep has two vectors: six sums are just enough to hide the latency of an addition (two adders, three
-// cycles), and six more registers take what depends on no order, the pivot and the masks.
+// A sweep runs over eight rows of two vectors of lanes with every accumulator in a register: with 16 registers, their six sums
+// and six for what depends on no order, the pivot and the masks leave four for the terms of a row. With 64-byte
+// vectors two are all 32 lanes of float32, so that one sweep reads memory in order.
 #include "kernels/kernels.hpp"
 #include "simd.hpp"
 
@@ -11,24 +10,15 @@ namespace tensometer {
 namespace {
 
 template <class Lane>
-struct Shape {
-  static constexpr int lanes = Simd<Lane>::lanes;
-  static constexpr int vectors = vector_registers == 32 ? 8 : 2;
-  static constexpr int sweep = vectors * lanes;
-  static constexpr int sweeps = static_cast<int>(block_lanes) / sweep;
+struct Sweep {
+  static constexpr int lanes = 2 * Simd<Lane>::lanes;
+  static constexpr bool in_order = lanes == static_cast<int>(block_lanes);
 };
 
-// The lanes of one half of a block's rows.
 template <class Lane>
 struct LaneSums {
   alignas(64) Lane sum[block_lanes], squares[block_lanes], magnitudes[block_lanes];
 };
-template <class Lane>
-struct Halves {
-  LaneSums<Lane> first, second;
-  bool both = false;  // whether there are rows in the second half
-};
-inline constexpr int half_rows = static_cast<int>(block_rows) / 2;
 
 // The order-free statistics, vector by vector.
 template <class Lane>
@@ -83,20 +73,17 @@ TENSOMETER_INLINE void count_one(Lane x, BlockSums& sums) {
 TENSOMETER_INLINE VDouble double_lanes(const float* p) { return widen_half(p); }
 TENSOMETER_INLINE VDouble double_lanes(const double* p) { return load<VDouble>(p); }
 
-// lane[k] += lane[k + w] for w = 64, 32, ..., 1, in float64: whole vectors first, then within the last one. With two halves
-// a lane is the sum of both.
-template <bool halves, class Lane>
-TENSOMETER_INLINE double fold(const Lane* lane, const Lane* second) {
-  constexpr int width = Simd<double>::lanes, vectors = static_cast<int>(block_lanes) / width;
+TENSOMETER_INLINE VDouble double_magnitudes(VDouble v) { return magnitude<double>(v); }
+TENSOMETER_INLINE VDouble as_they_are(VDouble v) { return v; }
+
+// lane[k] += lane[k + w] for w = count / 2, ..., 2, 1, in float64: whole vectors first, then within the last one.
+template <int count, VDouble each(VDouble) = as_they_are, class Lane>
+TENSOMETER_INLINE double fold(const Lane* lane) {
+  constexpr int width = Simd<double>::lanes, vectors = count / width;
   VDouble wide[vectors / 2];
 #pragma GCC unroll 32
   for (int i = 0; i < vectors / 2; ++i) {
-    VDouble low = double_lanes(lane + i * width), high = double_lanes(lane + (i + vectors / 2) * width);
-    if constexpr (halves) {
-      low += double_lanes(second + i * width);
-      high += double_lanes(second + (i + vectors / 2) * width);
-    }
-    wide[i] = low + high;
+    wide[i] = each(double_lanes(lane + i * width)) + each(double_lanes(lane + (i + vectors / 2) * width));
   }
 #pragma GCC unroll 8
   for (int half = vectors / 4; half > 0; half /= 2) {
@@ -111,76 +98,87 @@ TENSOMETER_INLINE double fold(const Lane* lane, const Lane* second) {
   return rest[0];
 }
 
-// The lanes of `sweep` columns starting at `x`, over all rows. The hot loop: nothing else lives in this function.
-// Where a block takes several sweeps, each fetches its share of the next block meanwhile, in order: strided sweeps that
-// find their memory in no cache run at less than half the speed. (To prefetch beyond a tensor's end is harmless.)
+// The sums of two vectors of lanes, starting at `x`, over whole rows. The hot loop: nothing else lives in this function.
+// Sweeps that do not read memory in order fetch what is to come, in order, each its share: a loop that jumps about in memory
+// that is in no cache runs at less than half the speed. (To prefetch beyond a tensor's end is harmless.)
 template <class Lane, class T>
-TENSOMETER_INLINE void sweep_columns(const T* x, const char* ahead, int rows, Lane pivot_value, int column,
-                                     LaneSums<Lane>& out, Order<Lane>& order_out) {
+TENSOMETER_INLINE void sweep_lanes(const T* x, const char* ahead, int rows, typename Simd<Lane>::Vector pivot,
+                                   int first_lane, LaneSums<Lane>& out, Order<Lane>& order_out) {
   using V = typename Simd<Lane>::Vector;
-  constexpr int vectors = Shape<Lane>::vectors, lanes = Simd<Lane>::lanes;
-  const V pivot = broadcast<V>(pivot_value);
-  V sum[vectors] = {}, squares[vectors] = {}, magnitudes[vectors] = {};
+  constexpr int terms = static_cast<int>(row_terms), share = terms * Sweep<Lane>::lanes * static_cast<int>(sizeof(T));
+  V sum[2] = {}, squares[2] = {}, magnitudes[2] = {};
   Order<Lane> order = order_out;
-  for (int row = 0; row < rows; ++row, x += block_lanes) {
-    if constexpr (Shape<Lane>::sweeps > 1) {
-      constexpr int share = Shape<Lane>::sweep * static_cast<int>(sizeof(T)), line = 64;
-#pragma GCC unroll 8
-      for (int at = 0; at < share; at += line) __builtin_prefetch(ahead + at, 0, 2);
-      ahead += share;
+  for (int row = 0; row < rows; ++row, x += row_size, ahead += share) {
+    if constexpr (!Sweep<Lane>::in_order) {
+#pragma GCC unroll 16
+      for (int at = 0; at < share; at += 64) __builtin_prefetch(ahead + at, 0, 2);
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < vectors; i += 2) {
-      V v[2];
-      load_pair(x + i * lanes, v[0], v[1]);
 #pragma GCC unroll 2
-      for (int k = 0; k < 2; ++k) {
-        TENSOMETER_COUNT(order, v[k])
-        const V d = v[k] - pivot;
-        sum[i + k] += d;
-        squares[i + k] += d * d;
-        magnitudes[i + k] += magnitude<Lane>(v[k]);
+    for (int i = 0; i < 2; ++i) {
+      V d[terms], square[terms], size[terms];
+#pragma GCC unroll 4
+      for (int term = 0; term < terms; ++term) {
+        const V v = load_of_pair(x + term * static_cast<int>(block_lanes), i);
+        TENSOMETER_COUNT(order, v)
+        d[term] = v - pivot;
+        square[term] = d[term] * d[term];
+        size[term] = magnitude<Lane>(v);
       }
+      sum[i] += (d[0] + d[1]) + (d[2] + d[3]);
+      squares[i] += (square[0] + square[1]) + (square[2] + square[3]);
+      magnitudes[i] += (size[0] + size[1]) + (size[2] + size[3]);
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < vectors; i += 2) {
-    const int at = column + i * lanes;
-    store_pair<T>(out.sum + at, sum[i], sum[i + 1]);
-    store_pair<T>(out.squares + at, squares[i], squares[i + 1]);
-    store_pair<T>(out.magnitudes + at, magnitudes[i], magnitudes[i + 1]);
-  }
+  store_pair<T>(out.sum + first_lane, sum[0], sum[1]);
+  store_pair<T>(out.squares + first_lane, squares[0], squares[1]);
+  store_pair<T>(out.magnitudes + first_lane, magnitudes[0], magnitudes[1]);
   order_out = order;
 }
 
-// As sweep_columns, but skips what is not finite and multiplies by a power of two.
+// Adds a row to the lanes: skips what is not finite and multiplies by a power of two.
 template <class Lane>
-TENSOMETER_INLINE void sweep_careful(const Lane* x, int rows, Lane pivot_value, Lane scale_value, int column,
-                                     LaneSums<Lane>& out) {
+TENSOMETER_INLINE void add_careful(const Lane* x, Lane pivot_value, Lane scale_value, LaneSums<Lane>& out) {
   using S = Simd<Lane>;
   using V = typename S::Vector;
-  constexpr int vectors = Shape<Lane>::vectors, lanes = S::lanes;
+  constexpr int terms = static_cast<int>(row_terms);
   const V pivot = broadcast<V>(pivot_value), scale = broadcast<V>(scale_value);
-  V sum[vectors] = {}, squares[vectors] = {}, magnitudes[vectors] = {};
-  for (int row = 0; row < rows; ++row, x += block_lanes) {
-#pragma GCC unroll 8
-    for (int i = 0; i < vectors; ++i) {
-      const V v = load_lanes(x + i * lanes), size = magnitude<Lane>(v);
-      const auto finite = (typename S::Mask)(bits_of<typename S::Mask>(size) <
+  for (int column = 0; column < static_cast<int>(block_lanes); column += S::lanes) {
+    V d[terms], square[terms], size[terms];
+#pragma GCC unroll 4
+    for (int term = 0; term < terms; ++term) {
+      const V v = load_lanes(x + term * static_cast<int>(block_lanes) + column);
+      const auto finite = (typename S::Mask)(bits_of<typename S::Mask>(magnitude<Lane>(v)) <
                                              static_cast<decltype(typename S::Mask{}[0] + 0)>(S::infinity_bits));
       const V value = select(finite, v * scale, V{});
-      const V d = select(finite, value - pivot, V{});
-      sum[i] += d;
-      squares[i] += d * d;
-      magnitudes[i] += magnitude<Lane>(value);
+      d[term] = select(finite, value - pivot, V{});
+      square[term] = d[term] * d[term];
+      size[term] = magnitude<Lane>(value);
     }
+    store(out.sum + column, load<V>(out.sum + column) + ((d[0] + d[1]) + (d[2] + d[3])));
+    store(out.squares + column, load<V>(out.squares + column) + ((square[0] + square[1]) + (square[2] + square[3])));
+    store(out.magnitudes + column, load<V>(out.magnitudes + column) + ((size[0] + size[1]) + (size[2] + size[3])));
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < vectors; ++i) {
-    store(out.sum + column + i * lanes, sum[i]);
-    store(out.squares + column + i * lanes, squares[i]);
-    store(out.magnitudes + column + i * lanes, magnitudes[i]);
+}
+
+// What a short row lacks becomes NaN, and so is skipped.
+template <class Lane>
+TENSOMETER_INLINE void pad_row(Lane* row, std::uint32_t count) {
+  for (std::uint32_t i = count; i < row_size; ++i) row[i] = std::numeric_limits<Lane>::quiet_NaN();
+}
+
+template <class Lane>
+TENSOMETER_INLINE void widen_lanes(const Lane* lanes, double* wide) {
+#pragma GCC unroll 16
+  for (int k = 0; k < static_cast<int>(block_lanes); k += Simd<double>::lanes) {
+    store(wide + k, load<VDouble>(wide + k) + double_lanes(lanes + k));
   }
+}
+
+template <class Lane>
+TENSOMETER_INLINE void widen_sums(const LaneSums<Lane>& lanes, LaneSums<double>& wide) {
+  widen_lanes(lanes.sum, wide.sum);
+  widen_lanes(lanes.squares, wide.squares);
+  widen_lanes(lanes.magnitudes, wide.magnitudes);
 }
 
 template <class Lane>
@@ -188,52 +186,35 @@ TENSOMETER_INLINE bool finite_value(Lane x) {
   return __builtin_fabs(static_cast<double>(x)) < infinity;
 }
 
-// The pivot: round_pivot of the mean of the first row's finite elements, times scale.
+// The pivot of `finite` lanes and zeros.
+template <class Lane>
+TENSOMETER_INLINE Lane pivot_of_row(const Lane* row, unsigned finite, double first) {
+  const double mean = fold<row_size>(row) / finite, mean_magnitude = fold<row_size, double_magnitudes>(row) / finite;
+  return static_cast<Lane>(round_pivot(mean, mean_magnitude, first));
+}
+
+// The pivot of a block whose first row has `count` elements.
 template <class Lane>
 TENSOMETER_INLINE Lane pivot_of(const Lane* row, std::uint32_t count, Lane scale, bool careful) {
   const double first = static_cast<double>(row[0] * scale);
-  if (!careful && count == block_lanes) {
-    return static_cast<Lane>(round_pivot(fold<false>(row, row) / block_lanes, first));
-  }
-  alignas(64) Lane kept[block_lanes] = {};
+  if (!careful && count == row_size) return pivot_of_row(row, row_size, first);
+  alignas(64) Lane kept[row_size] = {};
   unsigned finite = 0;
   for (std::uint32_t k = 0; k < count; ++k) {
     const bool ok = finite_value(row[k]);
     kept[k] = ok ? row[k] * scale : Lane(0);
     finite += ok;
   }
-  if (finite == 0) return Lane(0);
-  return static_cast<Lane>(round_pivot(fold<false>(kept, kept) / finite, first));
+  return finite == 0 ? Lane(0) : pivot_of_row(kept, finite, first);
 }
 
-template <class Lane>
-TENSOMETER_INLINE void finish_sums(const Halves<Lane>& lanes, Lane pivot, BlockSums& sums) {
+TENSOMETER_INLINE void finish_sums(const LaneSums<double>& lanes, double pivot, BlockSums& sums) {
   sums.min += 0.0;  // a zero extreme is +0, whichever zero the vectors kept
   sums.max += 0.0;
-  sums.pivot = static_cast<double>(pivot);
-  const LaneSums<Lane>&a = lanes.first, &b = lanes.second;
-  if (lanes.both) {
-    sums.sum = fold<true>(a.sum, b.sum);
-    sums.squares = fold<true>(a.squares, b.squares);
-    sums.magnitudes = fold<true>(a.magnitudes, b.magnitudes);
-  } else {
-    sums.sum = fold<false>(a.sum, a.sum);
-    sums.squares = fold<false>(a.squares, a.squares);
-    sums.magnitudes = fold<false>(a.magnitudes, a.magnitudes);
-  }
-}
-
-// The last, short row of a block: `count` < 128 elements onto the first lanes. Unless `careful`, whatever is not finite
-// reaches the sums, which is how needs_care learns of it.
-template <bool careful, class Lane>
-TENSOMETER_INLINE void add_row(const Lane* row, std::uint32_t count, Lane pivot, Lane scale, LaneSums<Lane>& lanes) {
-  for (std::uint32_t k = 0; k < count; ++k) {
-    const bool ok = !careful || finite_value(row[k]);
-    const Lane value = ok ? row[k] * scale : Lane(0), d = ok ? value - pivot : Lane(0);
-    lanes.sum[k] += d;
-    lanes.squares[k] += d * d;
-    lanes.magnitudes[k] += static_cast<Lane>(__builtin_fabs(value));
-  }
+  sums.pivot = pivot;
+  sums.sum = fold<block_lanes>(lanes.sum);
+  sums.squares = fold<block_lanes>(lanes.squares);
+  sums.magnitudes = fold<block_lanes>(lanes.magnitudes);
 }
 
 // The order-free statistics of what a sweep leaves over, and of whole blocks that hold non-finite elements.
@@ -280,72 +261,79 @@ TENSOMETER_INLINE double largest_magnitude(const BlockSums& sums) {
 // A block with non-finite elements, or with magnitudes whose squares would leave the lane type's range.
 template <class Lane>
 __attribute__((noinline)) void careful_sums(const Lane* x, std::uint32_t count, BlockSums& sums) {
-  constexpr int sweep = Shape<Lane>::sweep;
   sums = BlockSums{};
   sums.count = count;
   count_careful(x, count, sums);
   if (sums.nan + sums.posinf + sums.neginf == count) return;
   sums.exponent = block_exponent<Lane>(largest_magnitude<Lane>(sums));
   const Lane scale = static_cast<Lane>(__builtin_ldexp(1.0, -sums.exponent));
-  const Lane pivot = pivot_of(x, count < block_lanes ? count : block_lanes, scale, true);
-  const int rows = static_cast<int>(count / block_lanes);
-  const std::uint32_t rest = count % block_lanes;
-  const int early = rows < half_rows ? rows : half_rows, late = rows - early;
-  Halves<Lane> lanes;
-  lanes.both = late != 0 || (early == half_rows && rest != 0);
-  const Lane* middle = x + early * static_cast<int>(block_lanes);
-  for (int column = 0; column < static_cast<int>(block_lanes); column += sweep) {
-    sweep_careful(x + column, early, pivot, scale, column, lanes.first);
-    if (lanes.both) sweep_careful(middle + column, late, pivot, scale, column, lanes.second);
+  const Lane pivot = pivot_of(x, count < row_size ? count : row_size, scale, true);
+  LaneSums<double> wide = {};
+  for (std::uint32_t at = 0; at < count;) {
+    LaneSums<Lane> lanes = {};
+    for (unsigned row = 0; row < lane_rows && at < count; ++row, at += row_size) {
+      if (count - at >= row_size) {
+        add_careful(x + at, pivot, scale, lanes);
+      } else {
+        alignas(64) Lane rest[row_size];
+        std::memcpy(rest, x + at, (count - at) * sizeof(Lane));
+        pad_row(rest, count - at);
+        add_careful(rest, pivot, scale, lanes);
+      }
+    }
+    widen_sums(lanes, wide);
   }
-  add_row<true>(x + rows * static_cast<int>(block_lanes), rest, pivot, scale, lanes.both ? lanes.second : lanes.first);
-  finish_sums(lanes, pivot, sums);
+  finish_sums(wide, static_cast<double>(pivot), sums);
 }
 
 // All statistics of a block whose elements need no care, or the news that they do.
 template <class Lane, class T>
 TENSOMETER_INLINE void plain_sums(const T* x, std::uint32_t count, BlockSums& sums) {
-  constexpr int sweep = Shape<Lane>::sweep;
-  const int rows = static_cast<int>(count / block_lanes);
-  const std::uint32_t rest = count % block_lanes, first_row = rows != 0 ? block_lanes : rest;
-  alignas(64) Lane row[block_lanes];
+  constexpr int several = static_cast<int>(lane_rows), sweep = Sweep<Lane>::lanes;
+  const std::uint32_t rest = count % row_size, first_row = count < row_size ? count : row_size;
+  alignas(64) Lane row[row_size];
   widen_block(x, first_row, row);
   const Lane pivot = pivot_of(row, first_row, Lane(1), false);
-  const int early = rows < half_rows ? rows : half_rows, late = rows - early;
-  Halves<Lane> lanes;
-  lanes.both = late != 0 || (early == half_rows && rest != 0);
+  const auto pivots = broadcast<typename Simd<Lane>::Vector>(pivot);
   Order<Lane> order;
-  const T* middle = x + early * static_cast<int>(block_lanes);
-  const char* ahead = reinterpret_cast<const char*>(x) + sizeof(T) * block_size;
-  for (int column = 0; column < static_cast<int>(block_lanes); column += sweep) {
-    constexpr int share = sweep * static_cast<int>(sizeof(T));
-    sweep_columns(x + column, ahead, early, pivot, column, lanes.first, order);
-    if (lanes.both) sweep_columns(middle + column, ahead + share * early, late, pivot, column, lanes.second, order);
-    ahead += share * rows;
+  LaneSums<Lane> lanes;
+  LaneSums<double> wide = {};
+  for (int rows = static_cast<int>(count / row_size); rows > 0 || (rows == 0 && rest != 0); rows -= several) {
+    const int now = rows < several ? rows : several;
+    const char* ahead = reinterpret_cast<const char*>(x) + sizeof(T) * block_size;
+    for (int lane = 0; lane < static_cast<int>(block_lanes); lane += sweep) {
+      sweep_lanes(x + lane, ahead, now, pivots, lane, lanes, order);
+      ahead += now * static_cast<int>(row_terms * sizeof(T)) * sweep;
+    }
+    x += now * static_cast<int>(row_size);
+    if (now < several && rest != 0) {
+      widen_block(x, rest, row);
+      count_careful(row, rest, sums);
+      pad_row(row, rest);
+      add_careful(row, pivot, Lane(1), lanes);
+    }
+    widen_sums(lanes, wide);
   }
-  if (rest != 0) {
-    widen_block(x + rows * static_cast<int>(block_lanes), rest, row);
-    add_row<false>(row, rest, pivot, Lane(1), lanes.both ? lanes.second : lanes.first);
-    count_careful(row, rest, sums);
-  }
-  if (rows != 0) collect(order, static_cast<std::uint32_t>(rows) * block_lanes, sums);
-  finish_sums(lanes, pivot, sums);
+  if (count >= row_size) collect(order, count - rest, sums);
+  finish_sums(wide, static_cast<double>(pivot), sums);
 }
 
+// Non-finite elements of a short row are counted, those of the others reach the sums.
 template <class Lane>
 TENSOMETER_INLINE bool needs_care(const BlockSums& sums) {
-  return !(sums.magnitudes < infinity) || block_exponent<Lane>(largest_magnitude<Lane>(sums)) != 0;
+  return sums.nan + sums.posinf + sums.neginf != 0 || !(sums.magnitudes < infinity) ||
+         block_exponent<Lane>(largest_magnitude<Lane>(sums)) != 0;
 }
 
 // One row, in float64 lanes whatever the type.
 template <class T>
 TENSOMETER_INLINE void one_row(const T* x, std::uint32_t count, BlockSums& sums) {
   using Lane = LaneOf<T>;
-  alignas(64) double row[block_lanes];
+  alignas(64) double row[row_size];
   if constexpr (std::is_same_v<Lane, double>) {
     widen_block(x, count, row);
   } else {
-    alignas(64) Lane lanes[block_lanes];
+    alignas(64) Lane lanes[row_size];
     widen_block(x, count, lanes);
     for (std::uint32_t i = 0; i < count; ++i) row[i] = static_cast<double>(lanes[i]);
   }
@@ -360,7 +348,7 @@ void block_sums(const void* data, std::uint32_t count, BlockSums& sums) {
   sums = BlockSums{};
   sums.count = count;
   if (count == 0) return;
-  if (count <= block_lanes) {
+  if (count <= row_size) {
     one_row(x, count, sums);
     return;
   }

@@ -107,9 +107,9 @@ void count_block(const void* data, std::uint32_t count, unsigned resolution, std
     count_patterns(static_cast<const std::uint32_t*>(data), count, resolution, tables);
   } else {
     alignas(64) std::uint32_t patterns[block_size];
-    alignas(64) Lane row[block_lanes];
-    for (std::uint32_t first = 0; first < count; first += block_lanes) {
-      const std::uint32_t width = count - first < block_lanes ? count - first : block_lanes;
+    alignas(64) Lane row[row_size];
+    for (std::uint32_t first = 0; first < count; first += row_size) {
+      const std::uint32_t width = count - first < row_size ? count - first : row_size;
       widen_block(static_cast<const T*>(data) + first, width, row);
       if constexpr (std::is_same_v<Lane, float>) {
         std::memcpy(patterns + first, row, width * sizeof(Lane));

@@ -15,7 +15,9 @@ using BlockKernel = void (*)(const void* data, std::uint32_t count, BlockSums& s
 // bits of the float32 pattern. What a bin holds is the sum of both.
 using HistogramKernel = void (*)(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t* table);
 
-// Pair statistics of one block, over pairs in which both elements are finite; the sums are scaled by 2^-(exponents).
+// Pair statistics of one block, over pairs in which both elements are finite; the sums are scaled by 2^-(exponents) and run
+// in float64 lanes, pair i in lane i % 128, which fold in one tree.
+inline constexpr unsigned pair_lanes = 128;
 struct PairSums {
   std::uint32_t equal = 0;
   double dot = 0, old_squares = 0, new_squares = 0;

@@ -9,11 +9,11 @@ namespace tensometer {
 namespace {
 
 struct PairLanes {
-  alignas(64) double dot[block_lanes], old_squares[block_lanes], new_squares[block_lanes];
+  alignas(64) double dot[pair_lanes], old_squares[pair_lanes], new_squares[pair_lanes];
 };
 
 TENSOMETER_INLINE double fold_doubles(double* lane) {
-  for (unsigned width = block_lanes / 2; width > 0; width /= 2) {
+  for (unsigned width = pair_lanes / 2; width > 0; width /= 2) {
     for (unsigned k = 0; k < width; ++k) lane[k] += lane[k + width];
   }
   return lane[0];
@@ -36,7 +36,7 @@ TENSOMETER_INLINE void sweep_pairs(const Lane* a, const Lane* b, int rows, doubl
   for (int row = 0; row < rows; ++row) {
 #pragma GCC unroll 4
     for (int i = 0; i < vectors; ++i) {
-      const int at = row * static_cast<int>(block_lanes) + column + i * lanes;
+      const int at = row * static_cast<int>(pair_lanes) + column + i * lanes;
       VDouble x = double_lanes(a + at), y = double_lanes(b + at);
       if constexpr (careful) {
         x *= scale_a, y *= scale_b;
@@ -61,13 +61,13 @@ TENSOMETER_INLINE void sum_pairs(const Lane* a, const Lane* b, std::uint32_t cou
                                  PairSums& sums) {
   PairLanes lanes;
   constexpr int step = (vector_registers == 32 ? 4 : 2) * Simd<double>::lanes;
-  const int rows = static_cast<int>(count / block_lanes);
-  for (int column = 0; column < static_cast<int>(block_lanes); column += step) {
+  const int rows = static_cast<int>(count / pair_lanes);
+  for (int column = 0; column < static_cast<int>(pair_lanes); column += step) {
     sweep_pairs<careful>(a, b, rows, scale_a, scale_b, column, lanes);
   }
   // Pointers to the rest: of a 32-bit index that might wrap around, GCC makes gathers.
-  const Lane *rest_a = a + count / block_lanes * block_lanes, *rest_b = b + count / block_lanes * block_lanes;
-  for (std::uint32_t k = 0; k < count % block_lanes; ++k) {
+  const Lane *rest_a = a + count / pair_lanes * pair_lanes, *rest_b = b + count / pair_lanes * pair_lanes;
+  for (std::uint32_t k = 0; k < count % pair_lanes; ++k) {
     double x = static_cast<double>(rest_a[k]) * scale_a, y = static_cast<double>(rest_b[k]) * scale_b;
     if (careful && !both_finite(x, y)) x = y = 0.0;
     lanes.dot[k] += x * y;

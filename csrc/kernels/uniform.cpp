@@ -49,7 +49,7 @@ TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typen
   const V round = broadcast<V>(shifter);
   const Bits outside = Bits{} + bins.count, doubt = Bits{} + doubt_of<Lane>;
   Bits any{};
-  for (std::uint32_t k = 0; k < block_lanes; k += S::lanes) {
+  for (std::uint32_t k = 0; k < row_size; k += S::lanes) {
     const V v = load<V>(x + k);
     const M inside = (M)(v >= first) & (M)(v <= last);
     const V position = lower(upper((v - first) * per_unit, lowest), highest);
@@ -70,8 +70,8 @@ TENSOMETER_INLINE bool bins_of_row(const Lane* x, const UniformBins& bins, typen
 template <class Lane>
 TENSOMETER_INLINE void resolve_doubt(const Lane* x, const UniformBins& bins, typename Simd<Lane>::Word* found) {
   constexpr int top_bit = 8 * static_cast<int>(sizeof(Lane)) - 1;
-  std::uint32_t where[block_lanes], count = 0;
-  for (std::uint32_t k = 0; k < block_lanes; ++k) {
+  std::uint32_t where[row_size], count = 0;
+  for (std::uint32_t k = 0; k < row_size; ++k) {
     where[count] = k;
     count += static_cast<std::uint32_t>(found[k] >> top_bit);
   }
@@ -99,13 +99,13 @@ TENSOMETER_INLINE void count_found(const Word* found, std::uint32_t count, std::
 // The same for pairs of neighbours: half as many counters to raise, which is what bounds the loop.
 TENSOMETER_INLINE void count_pairs(const std::uint32_t* found, std::uint32_t* first) {
   std::uint32_t* second = first + bin_pairs;
-  alignas(64) std::uint64_t pairs[block_lanes / 2];
-  for (std::uint32_t k = 0; k < block_lanes; k += Simd<float>::lanes) {
+  alignas(64) std::uint64_t pairs[row_size / 2];
+  for (std::uint32_t k = 0; k < row_size; k += Simd<float>::lanes) {
     const VUInt64 both = load<VUInt64>(found + k), high = both >> 32;
     static_assert(pair_pitch == 65);
     store(pairs + k / 2, (both & 0xffffffffu) + (high << 6) + high);
   }
-  for (std::uint32_t k = 0; k < block_lanes / 2; k += 2) {
+  for (std::uint32_t k = 0; k < row_size / 2; k += 2) {
     ++first[pairs[k]];
     ++second[pairs[k + 1]];
   }
@@ -115,16 +115,16 @@ template <class Lane>
 void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, std::uint32_t* tables) {
   using Word = typename Simd<Lane>::Word;
   // Several rows' bins are found before any is counted: counters wait for nothing then.
-  constexpr std::uint32_t part = 8 * block_lanes;
+  constexpr std::uint32_t part = 8 * row_size;
   alignas(64) Word found[part];
   for (std::uint32_t start = 0; start < count; start += part) {
     const std::uint32_t width = count - start < part ? count - start : part;
-    for (std::uint32_t first = 0; first < width; first += block_lanes) {
+    for (std::uint32_t first = 0; first < width; first += row_size) {
       const Lane* row = x + start + first;
-      const std::uint32_t in_row = width - first < block_lanes ? width - first : block_lanes;
+      const std::uint32_t in_row = width - first < row_size ? width - first : row_size;
       // Counting leaves the memory idle: the next part is fetched meanwhile.
-      for (std::uint32_t k = 0; k < block_lanes; k += 64 / sizeof(Lane)) __builtin_prefetch(row + part + k, 0, 3);
-      if (bins.margin < 0.5 && in_row == block_lanes) {
+      for (std::uint32_t k = 0; k < row_size; k += 64 / sizeof(Lane)) __builtin_prefetch(row + part + k, 0, 3);
+      if (bins.margin < 0.5 && in_row == row_size) {
         const bool doubt = bins.all_inside ? bins_of_row<true>(row, bins, found + first)
                                            : bins_of_row<false>(row, bins, found + first);
         if (doubt) resolve_doubt(row, bins, found + first);
@@ -135,7 +135,7 @@ void count_uniform(const Lane* x, std::uint32_t count, const UniformBins& bins, 
     std::uint32_t first = 0;
     if constexpr (sizeof(Lane) == 4) {
       if (bins.pairs) {
-        for (; first + block_lanes <= width; first += block_lanes) count_pairs(found + first, tables);
+        for (; first + row_size <= width; first += row_size) count_pairs(found + first, tables);
         for (; first < width; ++first) ++tables[found[first] + std::size_t{pair_pitch} * bins.count];
       }
     }

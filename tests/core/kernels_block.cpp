@@ -82,7 +82,7 @@ TEST(block_kernels_take_every_16_bit_pattern_in_full_blocks) {
 
 TEST(block_kernels_take_every_16_bit_pattern_at_every_kind_of_position) {
   // In a first and a middle row, in the last row where vectors reach and where they do not; and in a block of one row.
-  constexpr std::uint32_t count = 2 * block_lanes + 37, single = 37;
+  constexpr std::uint32_t count = 2 * row_size + 37, single = 37;
   for_each_16_bit_type([]<class T>(DType dtype) {
     std::vector<T> block = ordinary_elements<T>(count, 5);
     for (std::uint32_t pattern = 0; pattern < 65536; pattern += check::quick() ? 31 : 1) {

@@ -18,14 +18,14 @@ template <class Lane>
 PairSums scaled_sums(const std::vector<Lane>& a, const std::vector<Lane>& b, int old_exponent, int new_exponent) {
   PairSums sums;
   sums.old_exponent = old_exponent, sums.new_exponent = new_exponent;
-  double dot[block_lanes] = {}, old_squares[block_lanes] = {}, new_squares[block_lanes] = {};
+  double dot[pair_lanes] = {}, old_squares[pair_lanes] = {}, new_squares[pair_lanes] = {};
   for (std::size_t i = 0; i < a.size(); ++i) {
     sums.equal += a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]);
     if (!is_finite(a[i]) || !is_finite(b[i])) continue;
     const double x = std::ldexp(a[i], -sums.old_exponent), y = std::ldexp(b[i], -sums.new_exponent);
-    dot[i % block_lanes] += x * y;
-    old_squares[i % block_lanes] += x * x;
-    new_squares[i % block_lanes] += y * y;
+    dot[i % pair_lanes] += x * y;
+    old_squares[i % pair_lanes] += x * x;
+    new_squares[i % pair_lanes] += y * y;
   }
   sums.dot = fold_lanes(dot), sums.old_squares = fold_lanes(old_squares), sums.new_squares = fold_lanes(new_squares);
   return sums;
