@@ -42,6 +42,7 @@ void align(PairTotals& a, PairTotals& b) {
 void merge(PairTotals& a, PairTotals b) {
   align(a, b);
   a.equal += b.equal;
+  a.nonfinite += b.nonfinite;
   a.dot += b.dot;
   a.old_squares += b.old_squares;
   a.new_squares += b.new_squares;
@@ -121,7 +122,8 @@ PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t cou
   }
   PairPart part;
   part.summary = finish_block(sums, !narrow);
-  part.totals = {pair.equal, pair.dot, pair.old_squares, pair.new_squares, pair.old_exponent, pair.new_exponent};
+  part.totals = {pair.equal,       pair.nonfinite,    pair.dot,         pair.old_squares,
+                 pair.new_squares, pair.old_exponent, pair.new_exponent};
   return part;
 }
 
@@ -223,9 +225,12 @@ double Comparison::new_l2() const {
 }
 
 double Comparison::relative_update() const {
+  if (totals.nonfinite != 0) return infinity;
   const double change = difference.summary.l2();
   return change == 0 ? 0 : change / old_l2();
 }
+
+double Comparison::max_abs_difference() const { return totals.nonfinite != 0 ? infinity : difference.summary.linf(); }
 
 double Comparison::cosine() const {
   const double sizes = std::sqrt(totals.old_squares) * std::sqrt(totals.new_squares);

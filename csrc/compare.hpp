@@ -10,7 +10,8 @@ namespace tensometer {
 // new - old. Elements are paired in logical order; the sums are over pairs in which both are finite, and carry powers of
 // two where float64 products would leave the range.
 struct PairTotals {
-  std::uint64_t equal = 0;  // equal by value; two NaN count as equal
+  std::uint64_t equal = 0;      // equal by value; two NaN count as equal
+  std::uint64_t nonfinite = 0;  // not equal, and new - old is NaN or infinite
   double dot = 0, old_squares = 0, new_squares = 0;
   std::int64_t old_exponent = 0, new_exponent = 0;
 
@@ -27,8 +28,10 @@ struct Comparison {
   std::uint64_t changed() const { return count() - totals.equal; }
   // NaN for empty tensors.
   double changed_fraction() const;
-  // |new - old| / |old|; 0 if nothing changed, infinite if old is all zero and new is not.
+  // |new - old| / |old|; 0 if nothing changed, infinite if old is all zero and new is not, or if totals.nonfinite is not 0.
   double relative_update() const;
+  // Infinite if totals.nonfinite is not 0.
+  double max_abs_difference() const;
   // NaN if either is all zero. Within [-1, 1].
   double cosine() const;
   double old_l2() const;

@@ -1,77 +1,17 @@
 #include "stream.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <stdexcept>
 
 #include "block.hpp"
-#include "bytes_io.hpp"
 #include "dispatch.hpp"
+#include "state.hpp"
 
 namespace tensometer {
 namespace {
 
 // First word of every state: changes whenever its layout does.
-constexpr std::uint32_t summary_magic = 0x31736d74, stream_magic = 0x31616d74;
-
-void write(ByteWriter& out, const LogHistogram& histogram) {
-  out.value(histogram.resolution);
-  out.value(histogram.sampled);
-  out.list(histogram.bins);
-  out.list(histogram.counts);
-}
-
-LogHistogram read_histogram(ByteReader& in) {
-  LogHistogram histogram;
-  histogram.resolution = in.value<unsigned>();
-  histogram.sampled = in.value<std::uint8_t>() != 0;
-  histogram.bins = in.list<std::uint32_t>();
-  histogram.counts = in.list<std::uint64_t>();
-  const bool fits = histogram.resolution <= max_resolution && histogram.bins.size() == histogram.counts.size() &&
-                    std::is_sorted(histogram.bins.begin(), histogram.bins.end(), std::less_equal<>()) &&
-                    (histogram.bins.empty() || histogram.bins.back() < (2u << (8 + histogram.resolution)));
-  if (!fits) ByteReader::fail();
-  return histogram;
-}
-
-DType read_dtype(ByteReader& in) {
-  const auto code = in.value<std::uint8_t>();
-  if (code >= dtype_count) ByteReader::fail();
-  return static_cast<DType>(code);
-}
-
-void write(ByteWriter& out, const TensorSummary& s) {
-  out.value(s.dtype);
-  out.list(s.shape);
-  out.value(s.summary);
-  out.value(s.histogram.has_value());
-  if (s.histogram) write(out, *s.histogram);
-  out.value(s.fingerprint.has_value());
-  if (s.fingerprint) out.value(*s.fingerprint);
-}
-
-// Counts that no tensor reaches and exponents that no block has: arithmetic on what a reduction yields never overflows.
-constexpr std::uint64_t count_limit = std::uint64_t{1} << 56;
-constexpr std::int64_t exponent_limit = 1022;
-
-bool possible(const Summary& s) {
-  return s.count < count_limit && s.nan <= s.count && s.posinf <= s.count && s.neginf <= s.count &&
-         s.nonfinite() <= s.count && s.exponent >= -exponent_limit && s.exponent <= exponent_limit;
-}
-
-TensorSummary read_summary(ByteReader& in) {
-  TensorSummary s;
-  s.dtype = read_dtype(in);
-  s.shape = in.list<std::int64_t>();
-  s.summary = in.value<Summary>();
-  bool fits = possible(s.summary);
-  for (const std::int64_t extent : s.shape)
-    fits = fits && extent >= 0 && static_cast<std::uint64_t>(extent) < count_limit;
-  if (!fits) ByteReader::fail();
-  if (in.value<std::uint8_t>() != 0) s.histogram = read_histogram(in);
-  if (in.value<std::uint8_t>() != 0) s.fingerprint = in.value<std::uint64_t>();
-  return s;
-}
+constexpr std::uint32_t stream_magic = 0x32616d74;
 
 }  // namespace
 
@@ -199,21 +139,6 @@ Stream Stream::restore(const std::string& bytes) {
   in.end();
   if (!stream.consistent()) ByteReader::fail();
   return stream;
-}
-
-std::string save(const TensorSummary& summary) {
-  ByteWriter out;
-  out.value(summary_magic);
-  write(out, summary);
-  return out.take();
-}
-
-TensorSummary restore_summary(const std::string& bytes) {
-  ByteReader in(bytes);
-  if (in.value<std::uint32_t>() != summary_magic) ByteReader::fail();
-  TensorSummary s = read_summary(in);
-  in.end();
-  return s;
 }
 
 }  // namespace tensometer

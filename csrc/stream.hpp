@@ -40,8 +40,4 @@ class Stream {
   std::optional<TensorSummary> merged_;
 };
 
-// A finished summary as bytes, and back; errors as above.
-std::string save(const TensorSummary& summary);
-TensorSummary restore_summary(const std::string& bytes);
-
 }  // namespace tensometer

@@ -19,6 +19,7 @@ const LogHistogram& histogram_of(const TensorSummary& s) {
 // a sample's bins around zero are left out.
 std::uint64_t nonzero_below(const TensorSummary& s, double limit) {
   const LogHistogram& histogram = histogram_of(s);
+  if (s.summary.linf() < limit) return s.summary.finite() - s.summary.zeros;
   if (histogram.sampled) return histogram.count_magnitudes(std::numeric_limits<double>::denorm_min(), limit);
   const std::uint64_t all = histogram.count_magnitudes(0, limit);
   return all > s.summary.zeros ? all - s.summary.zeros : 0;
@@ -74,7 +75,8 @@ std::uint64_t underflow(const TensorSummary& s, std::string_view format) {
 std::uint64_t subnormal(const TensorSummary& s, std::string_view format) {
   const FloatEnvironment environment;
   const Format& f = format_named(format);
-  return nonzero_below(s, f.smallest) - nonzero_below(s, f.vanishes_below);
+  const std::uint64_t small = nonzero_below(s, f.smallest);
+  return small - std::min(small, nonzero_below(s, f.vanishes_below));  // of a sample, one may be exact and one not
 }
 
 std::uint64_t overflow(const TensorSummary& s, std::string_view format) {
@@ -83,8 +85,8 @@ std::uint64_t overflow(const TensorSummary& s, std::string_view format) {
   const Format& f = format_named(format);
   const double limit = f.overflows_at;
   if (s.summary.linf() < limit || (f.tie_stays && s.summary.linf() == limit)) return 0;
-  const std::uint64_t certain = histogram.count_magnitudes(limit, infinity);
-  return std::max<std::uint64_t>(certain, 1);
+  if (s.summary.min >= limit || s.summary.max <= -limit) return s.summary.finite();
+  return std::max<std::uint64_t>(histogram.count_magnitudes(limit, infinity), 1);
 }
 
 double headroom(const TensorSummary& s, std::string_view format) {

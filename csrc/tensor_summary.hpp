@@ -34,16 +34,15 @@ TensorSummary merge(const TensorSummary& a, const TensorSummary& b);
 
 // The histogram's quantile, within [min, max]; exactly min at 0 and max at 1.
 double quantile(const TensorSummary& s, double q);
-// Non-zero elements that rounding to the format turns into zero: magnitude below half its smallest sub-normal. (At
-// exactly half, where ties-to-even gives zero too, an element shares the bin of what survives and is not counted; nor is
-// one for bfloat16 and float32 as targets, whose sub-normals end below the histogram's finest bin, 2^-(126 + resolution).)
+// Non-zero elements with magnitude below half the format's smallest sub-normal, which rounding turns into zero. (Of exactly
+// half, which ties-to-even makes zero too, an element shares the bin of what survives and is not counted.) For bfloat16 and
+// float32, whose limits lie inside the histogram's finest bin, the number is known only if it is none or all; else 0.
 std::uint64_t underflow(const TensorSummary& s, std::string_view format);
-// The other non-zero elements below the format's smallest normal value: they survive, with less precision.
+// The other non-zero elements with magnitude below the format's smallest normal value.
 std::uint64_t subnormal(const TensorSummary& s, std::string_view format);
-// Finite elements too large for the format, from the value on that rounds beyond its largest. Exact where that value is a
-// bin's edge (the 8-bit formats from resolution 4 on; of float8_e4m3fn, elements that are exactly 464 and round to 448 are
-// counted with those above); for float16 and bfloat16 elements from the next power of two on, and 1 if the largest
-// magnitude alone tells that there is one.
+// Finite elements too large for the format, counted from the first bin on that lies wholly beyond; never 0 if there is one,
+// and all if the extremes tell so. Exact where rounding leaves the format at a bin's edge (the 8-bit formats from resolution
+// 4 on; of float8_e4m3fn, elements of exactly 464, which round to 448, are counted with those above), else a lower bound.
 std::uint64_t overflow(const TensorSummary& s, std::string_view format);
 
 // The format's largest value divided by the largest magnitude; infinite for all zeros, NaN if nothing is finite. Throws

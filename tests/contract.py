@@ -1,7 +1,8 @@
 """The numeric contract in NumPy: lanes, rows, pivots, scaling, folds and merges, to be met with ==.
 
 Written from the contract's words, not from the core's code: 32 rows of four terms for each of 32 lanes make a block, 64
-blocks a group, 64 groups a super-group; lanes fold in halves; blocks and groups merge from left to right by Chan's update in float64.
+blocks a group, 64 groups a super-group; lanes fold in halves; blocks and groups merge from left to right by Chan's
+update in float64.
 """
 
 import math
@@ -119,7 +120,7 @@ def _block(lanes: Array, wide: bool) -> Part:
 
 
 def _pivot(row: Array, finite: int, first_is_finite: bool) -> float:
-    """The row's mean to a multiple of the largest power of two within an eighth of the first element's distance from it.
+    """The row's mean to a multiple of the largest power of two within an eighth of the first element's distance.
 
     0 if that is less than a quarter of the mean magnitude. `row` is padded with zeros.
     """

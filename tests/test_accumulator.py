@@ -214,3 +214,56 @@ def test_garbage_states(data: st.DataObject) -> None:
         return
     s = stream.update(np.zeros(3, stream.dtype)).summary() if stream.dtype else None
     assert s is None or s.count >= 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", DTYPES)
+def test_pickles_of_merged_streams(name: str, kind: str, rng: np.random.Generator) -> None:
+    x = sample(rng, name, 9000, kind)
+    a, b = (fed(part, [], histogram=True) for part in (x[:5000], x[5000:]))
+    for stream in (a, b, Accumulator(name, histogram=True).merge(a).merge(b)):
+        again = pickle.loads(pickle.dumps(stream))
+        assert state_of(again) == state_of(stream)
+        assert again.summary() == stream.summary()
+
+
+@STEADY
+@given(st.data())
+def test_garbage_summaries(data: st.DataObject) -> None:
+    """A state that is not one is a ValueError; one that passes is a summary that can be read."""
+    x = np.arange(data.draw(st.integers(0, 9000)), dtype=data.draw(st.sampled_from(["f4", "i8", "u1"])))
+    state = bytearray(tensometer.summarize(x, histogram=True, fingerprint=True).__getstate__())
+    for _ in range(data.draw(st.integers(0, 3))):
+        state[data.draw(st.integers(0, len(state) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    del state[data.draw(st.integers(len(state) // 2, len(state))) :]
+    s = tensometer.Summary.__new__(tensometer.Summary)
+    try:
+        s.__setstate__(bytes(state))
+    except ValueError:
+        return
+    assert s.merge(s).count == 2 * s.count
+    assert s.histogram is None or s.histogram.edges.shape == (len(s.histogram.counts), 2)
+    assert s.to_dict()["count"] == s.count
+
+
+@STEADY
+@given(st.data())
+def test_a_merge_rounds_within_its_bound(data: st.DataObject) -> None:
+    value = st.floats(-1e100, 1e100, allow_subnormal=False) | st.floats(1e6, 1.000001e6)
+    x, y = (np.array(data.draw(st.lists(value, min_size=1, max_size=5))) for _ in "ab")
+    a, b = tensometer.summarize(x), tensometer.summarize(y)
+    both = a.merge(b)
+    n, m, u = a.count, b.count, Fraction(2) ** -53
+    mean_a, mean_b = Fraction(a.mean), Fraction(b.mean)
+    mean, delta = (n * mean_a + m * mean_b) / (n + m), mean_b - mean_a
+    assert abs(Fraction(both.mean) - mean) <= u * (abs(mean) + 4 * abs(delta)) * (1 + 8 * u)
+    # The variances of the parts are themselves read off rounded: m2 / n.
+    m2 = n * Fraction(a.var) + m * Fraction(b.var) + delta * delta * n * m / (n + m)
+    assert abs((n + m) * Fraction(both.var) - m2) <= (10 + 3) * u * m2 + Fraction(2) ** -1000
+
+
+def test_a_merge_that_fails_leaves_the_dtype_open() -> None:
+    stream = Accumulator(histogram=True)
+    with pytest.raises(ValueError, match="other: counts another histogram"):
+        stream.merge(Accumulator("float32").update(np.ones(3, np.float32)))
+    assert (stream.dtype, stream.count) == (None, 0)

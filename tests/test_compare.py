@@ -1,6 +1,8 @@
 """Two tensors in one pass: the difference is summarized as it is computed, norms and cosine against fractions."""
 
+import copy
 import math
+import pickle
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -58,7 +60,8 @@ def test_every_dtype(name: str, kind: str, isa: str, rng: np.random.Generator) -
         assert (c.count, c.equal, c.changed) == (size, int(equal.sum()), int(size - equal.sum()))
         if size:
             assert c.changed_fraction == c.changed / size
-        assert c.max_abs_difference == c.difference.linf
+        assert c.nonfinite == int((~equal & ~np.isfinite(difference(old, new))).sum())
+        assert c.max_abs_difference == (math.inf if c.nonfinite else c.difference.linf)
 
 
 @pytest.mark.parametrize("kind", ["normal", "holes", "tiny", "huge"])
@@ -79,7 +82,7 @@ def test_norms_and_cosine(name: str, kind: str, rng: np.random.Generator) -> Non
         else:
             assert math.isnan(c.cosine)
         expected = c.difference.l2 / c.old_l2 if c.old_l2 else math.inf
-        assert c.relative_update == (expected if c.difference.l2 else 0)
+        assert c.relative_update == (math.inf if c.nonfinite else expected if c.difference.l2 else 0)
 
 
 def test_nothing_changed(rng: np.random.Generator) -> None:
@@ -96,6 +99,38 @@ def test_nothing_changed(rng: np.random.Generator) -> None:
     assert (empty.count, empty.relative_update, empty.old_l2, empty.max_abs_difference) == (0, 0, 0, 0)
     assert math.isnan(empty.cosine)
     assert math.isnan(empty.changed_fraction)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "nonfinite"),
+    [
+        ([1, 2], [math.nan, math.nan], 2),
+        ([math.nan, 2], [1, 3], 1),
+        ([1, 2], [math.inf, 2], 1),
+        ([math.inf, 2], [-math.inf, 2], 1),
+        ([3e38, 1], [-3e38, 1], 1),
+        ([math.nan, math.inf, -math.inf, 1], [math.nan, math.inf, -math.inf, 1], 0),
+    ],
+)
+def test_changes_of_no_finite_size(old: list[float], new: list[float], nonfinite: int, isa: str) -> None:
+    for times in (1, 50, 5000):
+        pair = (np.tile(np.float32(old), times), np.tile(np.float32(new), times))
+        c = tensometer.compare(*pair)
+        assert c.nonfinite == nonfinite * times
+        assert (c.relative_update, c.max_abs_difference) == ((math.inf, math.inf) if nonfinite else (0, 0))
+        both = c.merge(tensometer.compare(*(np.ones(3, np.float32),) * 2))
+        assert (both.nonfinite, both.relative_update) == (c.nonfinite, c.relative_update)
+        assert both.to_dict()["nonfinite"] == c.nonfinite
+
+
+def test_pickles(rng: np.random.Generator) -> None:
+    c = tensometer.compare(*pairs(rng, "float32", 5000, "holes"), histogram=True)
+    again = pickle.loads(pickle.dumps(c))
+    assert again == c
+    assert again.difference.histogram == c.difference.histogram
+    assert copy.deepcopy(c).merge(c) == c.merge(c)
+    with pytest.raises(ValueError, match="state"):
+        tensometer.Comparison.__new__(tensometer.Comparison).__setstate__(c.__getstate__()[:-1])
 
 
 def test_integers_do_not_wrap() -> None:
@@ -168,6 +203,7 @@ def test_torch_and_text() -> None:
         "equal",
         "changed",
         "changed_fraction",
+        "nonfinite",
         "relative_update",
         "cosine",
         "max_abs_difference",
@@ -200,3 +236,21 @@ def test_sparse_tensors_are_refused() -> None:
 
 def test_every_real_dtype_is_known() -> None:
     assert set(REAL) | {"complex64", "complex128"} == set(DTYPES)
+
+
+def test_merging_with_nothing_changes_nothing(rng: np.random.Generator) -> None:
+    old, new = pairs(rng, "float64", 5000, "holes")
+    c, nothing = tensometer.compare(old, new), tensometer.compare(old[:0], new[:0])
+    assert c.merge(nothing).to_dict() == nothing.merge(c).to_dict() == c.to_dict()
+    assert nothing.merge(nothing).to_dict().items() >= {"count": 0, "relative_update": 0.0, "old_l2": 0.0}.items()
+
+
+def test_blocks_of_different_scale() -> None:
+    # Squares of either side leave float64's range on their own; each block carries a power of two.
+    old, new = np.full(4097, 1e-200), np.full(4097, 1e200)
+    old[-1], new[-1] = 1e200, 1e-200
+    c = tensometer.compare(old, new)
+    a, b, _ = references(old, new)
+    assert_root(c.old_l2, a.squares, 1e-12)
+    assert_root(c.new_l2, b.squares, 1e-12)
+    assert c.cosine == 0 or abs(c.cosine) < 1e-199

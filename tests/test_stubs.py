@@ -22,7 +22,7 @@ IMPLIED = {"__doc__", "__module__", "__hash__", "__reduce__", "__reduce_ex__", "
 PYBIND11 = re.compile(
     r"is inconsistent, metaclass differs$"
     r'|__init__ is inconsistent, stub does not have \*args parameter "args"$'
-    r"|HistogramOption is not present at runtime$"
+    r"|(HistogramOption|DTypeLike) is not present at runtime$"
 )
 
 

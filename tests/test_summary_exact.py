@@ -1,8 +1,8 @@
 """Every statistic against exact sums, with bounds that follow from the contract.
 
-Let u be the unit roundoff of the lane type (2^-24 for float32 and narrower, 2^-53 otherwise) and R = 9 the additions that a
-term goes through before float64 takes over: two within its row of four, seven with the other rows. With pivot p, a lane
-adds up terms d = fl(x - p), so with D the sum of |x - p| over a block:
+Let u be the unit roundoff of the lane type (2^-24 for float32 and narrower, 2^-53 otherwise) and R = 9 the additions
+that a term goes through before float64 takes over: two within its row of four, seven with the other rows. With pivot
+p, a lane adds up terms d = fl(x - p), so with D the sum of |x - p| over a block:
 
 - the sum of d is off by at most u D for the differences and R u D for the additions: 10 u D. By Cauchy and
   Schwarz D <= n s, where s^2 = var + (p - mean)^2, and p lies in the row that the first 128 elements span: for data

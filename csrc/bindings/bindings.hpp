@@ -1,6 +1,7 @@
 // What the binding files share. One file a concept, each with its register_<concept>.
 #pragma once
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ namespace py = pybind11;
 
 void register_dispatch(py::module_& m);
 void register_histogram(py::module_& m);
+void register_log_histogram(py::module_& m);
 void register_summary(py::module_& m);
 void register_table(py::module_& m);
 void register_compare(py::module_& m);
@@ -52,17 +54,40 @@ class Unlocked {
   PyThreadState* state_;
 };
 
-// A dtype's name, a NumPy, ml_dtypes or torch dtype object. TypeError or ValueError otherwise.
+// A dtype's name, a NumPy, ml_dtypes or torch dtype object. TypeError otherwise.
 DType dtype_of(py::handle dtype, const char* argument);
+// The same for the formats that values may be rounded to; of a name that is no dtype, the name itself.
+std::string format_of(py::handle dtype, const char* argument);
 std::string name_of(DType dtype);
 
+// Arguments arrive as they are and are converted by these, for then a wrong one is refused by name; pybind11 would print all
+// arguments instead, tensors included. `shown` is what such a sentence says was found: its text, or its type if that is long.
+std::string shown(py::handle value);
 // A whole number from low to high (anything with __index__, but no bool); TypeError or ValueError otherwise.
 long whole_number(py::handle value, const char* argument, long low, long high);
+// Anything that float() takes, but no text; TypeError otherwise.
+double real_number(py::handle value, const char* argument);
+std::string text_of(py::handle value, const char* argument);
+// A name out of a list: short enough for a sentence that says it is unknown.
+std::string short_text_of(py::handle value, const char* argument);
+// Edges of bins as float64: one dimension of two or more numbers; TypeError or ValueError otherwise.
+using Edges = py::array_t<double, py::array::c_style | py::array::forcecast>;
+Edges edges_of(py::handle value, const char* argument);
+// One of our own objects; TypeError otherwise.
+template <class T>
+const T& instance_of(py::handle value, const char* argument, const char* type) {
+  if (py::isinstance<T>(value)) return value.cast<const T&>();
+  throw py::type_error(std::string(argument) + ": " + shown(value) + " is not a " + type);
+}
 
 // Checks the keyword arguments that every entry point takes. threads None means 0.
 Options options_of(py::handle histogram, py::handle resolution, py::handle fingerprint, py::handle threads);
 
 // A column of numbers or a list of tensors as Python sees them.
+template <class T>
+py::array_t<T> array_of(const std::vector<T>& items) {
+  return py::array_t<T>(static_cast<py::ssize_t>(items.size()), items.data());
+}
 py::tuple shape_tuple(const std::vector<std::int64_t>& shape);
 py::dict summary_dict(const TensorSummary& s);
 
@@ -72,4 +97,43 @@ struct SummaryTable {
   bool fingerprints = false;  // whether they were asked for
 };
 
+// A dispatched instruction set that `with isa(name):` forces.
+struct ForcedIsa {
+  std::string name;
+  std::vector<std::string> before;  // what each block that is open found
+};
+
+struct UniformHistogram {
+  py::array counts, edges;
+};
+
+class Accumulator;
+
+// pybind11 gives an object that only __new__ has seen memory that nothing wrote. Such objects are refused.
+template <class T>
+struct InitializedCaster : py::detail::type_caster_base<T> {
+  bool load(py::handle source, bool convert) {
+    if (!py::detail::type_caster_base<T>::load(source, convert)) return false;
+    auto* instance = reinterpret_cast<py::detail::instance*>(source.ptr());
+    if (instance->owned && !instance->get_value_and_holder().holder_constructed()) {
+      throw py::type_error(std::string(Py_TYPE(source.ptr())->tp_name) + ": this object was never initialised");
+    }
+    return true;
+  }
+};
+
 }  // namespace tensometer
+
+namespace pybind11::detail {
+#define TENSOMETER_INITIALIZED(type) \
+  template <>                        \
+  class type_caster<tensometer::type> : public tensometer::InitializedCaster<tensometer::type> {};
+TENSOMETER_INITIALIZED(TensorSummary)
+TENSOMETER_INITIALIZED(SummaryTable)
+TENSOMETER_INITIALIZED(Comparison)
+TENSOMETER_INITIALIZED(LogHistogram)
+TENSOMETER_INITIALIZED(UniformHistogram)
+TENSOMETER_INITIALIZED(ForcedIsa)
+TENSOMETER_INITIALIZED(Accumulator)
+#undef TENSOMETER_INITIALIZED
+}  // namespace pybind11::detail

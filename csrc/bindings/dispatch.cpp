@@ -5,14 +5,6 @@
 #include "bindings.hpp"
 
 namespace tensometer {
-namespace {
-
-struct ForcedIsa {
-  std::string name;
-  std::vector<std::string> before;  // what each block that is open found
-};
-
-}  // namespace
 
 void register_dispatch(py::module_& m) {
   m.def(
@@ -37,7 +29,8 @@ All of them give the same bits. TENSOMETER_ISA or `with tensometer.isa(name):` f
                         R"(Force one instruction set, for the whole process, while the block runs.
 
 Raises ValueError if the name is not in isas(); nested blocks restore the one outside.)")
-      .def(py::init([](const std::string& name) {
+      .def(py::init([](py::handle given) {
+             const std::string name = short_text_of(given, "name");
              static_cast<void>(instruction_set_named(name, "isa"));  // an unknown name fails here, before the block
              return ForcedIsa{name, {}};
            }),

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m) {
   static_cast<void>(usable_cpus());  // reads the cgroup once, now: a fork by another thread must not meet it half done
   register_dispatch(m);
   register_histogram(m);
+  register_log_histogram(m);
   register_summary(m);
   register_table(m);
   register_compare(m);

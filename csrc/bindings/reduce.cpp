@@ -34,14 +34,10 @@ TensorSummary summarize_one(py::handle x, py::handle histogram, py::handle resol
   return std::move(summarize({&input.tensor, 1}, options)[0]);
 }
 
-// A key of a mapping. Python's strings may hold surrogates, which are no text.
-std::string text_of(py::handle name) {
+// A key of a mapping.
+std::string name_of_tensor(py::handle name) {
   if (!py::isinstance<py::str>(name)) throw py::type_error("tensors: the names of a mapping must be strings");
-  Py_ssize_t size = 0;
-  const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
-  if (text != nullptr) return {text, static_cast<std::size_t>(size)};
-  PyErr_Clear();
-  throw py::value_error("tensors: the name " + std::string(py::repr(name)) + " is not valid text");
+  return text_of(name, "tensors: the name");
 }
 
 SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle resolution, py::handle fingerprint,
@@ -65,7 +61,7 @@ SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle 
         throw py::type_error("tensors: its items() are not pairs of a name and a tensor");
       }
       const auto pair = py::reinterpret_borrow<py::tuple>(item);
-      table.names->push_back(text_of(pair[0]));
+      table.names->push_back(name_of_tensor(pair[0]));
       add(pair[1], "'" + table.names->back() + "'");
     }
   } else {

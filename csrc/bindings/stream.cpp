@@ -7,7 +7,6 @@
 #include "bindings.hpp"
 
 namespace tensometer {
-namespace {
 
 // A stream that takes its dtype from the first tensor if none was given. Locked: another thread may call while one
 // works without the GIL.
@@ -44,8 +43,13 @@ class Accumulator {
     }
     if (!theirs) return;
     const std::lock_guard lock(mutex_);
-    if (!stream_) stream_.emplace(theirs->dtype(), options_);
-    stream_->merge(*theirs);
+    if (stream_) {
+      stream_->merge(*theirs);
+    } else {
+      Stream merged(theirs->dtype(), options_);
+      merged.merge(*theirs);  // before the dtype is settled: it may be refused
+      stream_ = std::move(merged);
+    }
   }
   TensorSummary summary() const {
     const Unlocked unlocked;
@@ -79,8 +83,6 @@ class Accumulator {
   mutable std::mutex mutex_;
 };
 
-}  // namespace
-
 void register_stream(py::module_& m) {
   py::class_<Accumulator>(m, "Accumulator", py::is_final(),
                           R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
@@ -106,8 +108,8 @@ summarize raises.)")
           py::arg("x"), "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's.")
       .def(
           "merge",
-          [](py::object self, const Accumulator& other) {
-            self.cast<Accumulator&>().merge(other);
+          [](py::object self, py::handle other) {
+            self.cast<Accumulator&>().merge(instance_of<Accumulator>(other, "other", "Accumulator"));
             return self;
           },
           py::arg("other"), R"(Add what another accumulator saw; returns self.

@@ -4,6 +4,7 @@
 
 #include "bindings.hpp"
 #include "dispatch.hpp"
+#include "state.hpp"
 #include "statistics.hpp"
 
 namespace tensometer {
@@ -44,6 +45,45 @@ std::string repr(const TensorSummary& s) {
   return text + ", nonfinite=" + std::to_string(s.summary.nonfinite()) + ")";
 }
 
+void define_bin_statistics(py::class_<TensorSummary>& type) {
+  type.def(
+          "quantile", [](const TensorSummary& self, py::handle q) { return quantile(self, real_number(q, "q")); },
+          py::arg("q"),
+          R"(The element of rank floor(q * (n - 1)) among the n finite ones, within 2**-(resolution + 1) relative.
+
+Exactly min at 0 and max at 1. NaN if there are none. ValueError without a histogram or unless 0 <= q <= 1.)")
+      .def(
+          "underflow", [](const TensorSummary& self, py::handle d) { return underflow(self, format_of(d, "dtype")); },
+          py::arg("dtype"), R"(Non-zero elements that become zero when rounded to a floating-point dtype.
+
+Those with magnitude below half its smallest sub-normal value; one of exactly half, which becomes zero too, is not counted.
+bfloat16 and float32 lose elements only inside the histogram's finest bin: for them all or 0 is returned, 0 if some may be
+lost and others not. dtype: a name or dtype object. ValueError without a histogram or for a dtype that is not
+floating-point, TypeError for what is no dtype.)")
+      .def(
+          "subnormal", [](const TensorSummary& self, py::handle d) { return subnormal(self, format_of(d, "dtype")); },
+          py::arg("dtype"),
+          R"(Elements with magnitude below the smallest normal value of a floating-point dtype, but not counted by underflow.
+
+They survive rounding, with less precision. dtype and errors as for underflow.)")
+      .def(
+          "overflow", [](const TensorSummary& self, py::handle d) { return overflow(self, format_of(d, "dtype")); },
+          py::arg("dtype"),
+          R"(Finite elements that round beyond the largest value of a floating-point dtype.
+
+Counted from the first bin on that lies wholly beyond, and never 0 if there is one. Exact for the 8-bit dtypes from resolution
+4 on (float8_e4m3fn: 464, which rounds down to 448, counts as beyond if anything is); otherwise a lower bound, for
+float16, bfloat16 and float32 those from the next power of two on. dtype and errors as for underflow.)")
+      .def(
+          "headroom",
+          [](const TensorSummary& self, py::handle d) {
+            return headroom(self, d.is_none() ? name_of(self.dtype) : format_of(d, "dtype"));
+          },
+          py::arg("dtype") = py::none(), R"(Largest value of a floating-point dtype (by default the tensor's) over linf.
+
+inf if all is zero, NaN if nothing is finite. dtype and errors as for underflow, but no histogram is needed.)");
+}
+
 void define_methods(py::class_<TensorSummary>& type) {
   type.def(
           "variance",
@@ -54,40 +94,15 @@ void define_methods(py::class_<TensorSummary>& type) {
           py::arg("ddof") = 0,
           "Variance of the finite elements divided by their number less ddof; NaN if that is not positive.")
       .def(
-          "quantile", [](const TensorSummary& self, double q) { return quantile(self, q); }, py::arg("q"),
-          R"(The element of rank floor(q * (n - 1)) among the n finite ones, within 2**-(resolution + 1) relative.
-
-Exactly min at 0 and max at 1. NaN if there are none. ValueError without a histogram or unless 0 <= q <= 1.)")
-      .def(
-          "underflow", [](const TensorSummary& self, const std::string& d) { return underflow(self, d); },
-          py::arg("dtype"), R"(Non-zero elements that become zero when rounded to a floating-point dtype.
-
-Those with magnitude below half its smallest sub-normal value. ValueError without a histogram or for an unknown dtype.)")
-      .def(
-          "subnormal", [](const TensorSummary& self, const std::string& d) { return subnormal(self, d); },
-          py::arg("dtype"),
-          R"(Elements that survive rounding to a floating-point dtype only below its smallest normal value.
-
-ValueError without a histogram or for an unknown dtype.)")
-      .def(
-          "overflow", [](const TensorSummary& self, const std::string& d) { return overflow(self, d); },
-          py::arg("dtype"), R"(Finite elements that round beyond the largest value of a floating-point dtype.
-
-Exact for the 8-bit dtypes; for float16 and bfloat16 those from the next power of two on, and 1 if linf alone shows that
-there is one. ValueError without a histogram or for an unknown dtype.)")
-      .def(
-          "headroom",
-          [](const TensorSummary& self, const std::optional<std::string>& d) {
-            return headroom(self, d ? std::string_view(*d) : row(self.dtype).name);
+          "merge",
+          [](const TensorSummary& a, py::handle b) {
+            return merge(a, instance_of<TensorSummary>(b, "other", "Summary"));
           },
-          py::arg("dtype") = py::none(), R"(Largest value of a floating-point dtype (by default the tensor's) over linf.
-
-inf if all is zero, NaN if nothing is finite. ValueError for an unknown or integer dtype.)")
-      .def(
-          "merge", [](const TensorSummary& a, const TensorSummary& b) { return merge(a, b); }, py::arg("other"),
+          py::arg("other"),
           R"(The summary of both tensors as one: counts, extremes and histogram exactly, moments within float64 rounding.
 
-ValueError if the dtypes differ.)")
+Each merge rounds the mean by at most 2**-53 (|mean| + 4 |difference of the means|) and the variance by 10 * 2**-53 of
+itself. ValueError if the dtypes differ, TypeError for what is no Summary.)")
       .def("to_dict", &summary_dict, "Every statistic by name, with dtype, shape and fingerprint; no histogram.")
       .def(
           "__eq__",
@@ -152,6 +167,7 @@ every instruction set, thread count and device. Made by summarize and its kin, n
       "histogram", [](const TensorSummary& v) { return v.histogram ? &*v.histogram : nullptr; },
       py::return_value_policy::reference_internal,
       "The logarithmic histogram if asked for (histogram=True), else None.");
+  define_bin_statistics(type);
   define_methods(type);
 }
 

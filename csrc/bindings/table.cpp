@@ -2,9 +2,11 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "bindings.hpp"
 #include "dispatch.hpp"
+#include "state.hpp"
 #include "statistics.hpp"
 
 namespace tensometer {
@@ -43,7 +45,7 @@ py::array fingerprints(const SummaryTable& table) {
   return column_of<std::uint64_t>(table, [](const TensorSummary& s) { return *s.fingerprint; });
 }
 
-py::array column(const SummaryTable& table, const std::string& name) {
+py::array column_named(const SummaryTable& table, const std::string& name) {
 #define TENSOMETER_COLUMN_whole(type, expression)            \
   return column_of<type>(table, [](const TensorSummary& v) { \
     const Summary& s = v.summary;                            \
@@ -72,7 +74,7 @@ std::vector<std::string> columns(const SummaryTable& table) {
   return names;
 }
 
-const TensorSummary& row_at(const SummaryTable& table, py::ssize_t index) {
+const TensorSummary& row_at(const SummaryTable& table, long index) {
   const auto size = static_cast<py::ssize_t>(table.rows.size());
   if (index < -size || index >= size) {
     throw py::index_error("row " + std::to_string(index) + " of a table of " + std::to_string(size));
@@ -80,17 +82,58 @@ const TensorSummary& row_at(const SummaryTable& table, py::ssize_t index) {
   return table.rows[static_cast<std::size_t>(index < 0 ? index + size : index)];
 }
 
-const TensorSummary& row_named(const SummaryTable& table, const std::string& name) {
+const TensorSummary& row_named(const SummaryTable& table, py::handle key) {
   if (table.names) {
+    const std::string name = text_of(key, "key");
     const auto at = std::find(table.names->begin(), table.names->end(), name);
     if (at != table.names->end()) return table.rows[static_cast<std::size_t>(at - table.names->begin())];
   }
-  throw py::key_error(table.names ? "no row is named '" + name + "'" : "the rows of this table have no names");
+  throw py::key_error(table.names ? "no row is named " + shown(key) : "the rows of this table have no names");
+}
+
+// By number or by name.
+const TensorSummary& row_of(const SummaryTable& table, py::handle key) {
+  if (PyUnicode_Check(key.ptr())) return row_named(table, key);
+  if (PyIndex_Check(key.ptr()) == 0 || PyBool_Check(key.ptr())) {
+    throw py::type_error("key: " + shown(key) + " is neither the number nor the name of a row");
+  }
+  constexpr long limit = std::numeric_limits<long>::max();
+  return row_at(table, whole_number(key, "key", -limit, limit));
+}
+
+py::tuple state_of(const SummaryTable& table) {
+  py::list rows;
+  for (const TensorSummary& row : table.rows) rows.append(py::bytes(save(row)));
+  return py::make_tuple(rows, table.names, table.fingerprints);
+}
+
+SummaryTable restored_table(const py::tuple& state) {
+  SummaryTable table;
+  try {
+    for (const py::handle row : state[0].cast<py::list>()) table.rows.push_back(restore_summary(row.cast<py::bytes>()));
+    table.names = state[1].cast<std::optional<std::vector<std::string>>>();
+    table.fingerprints = state[2].cast<bool>();
+  } catch (const py::cast_error&) {
+    ByteReader::fail();
+  } catch (const py::error_already_set&) {
+    ByteReader::fail();
+  }
+  const bool fits = (!table.names || table.names->size() == table.rows.size()) &&
+                    std::all_of(table.rows.begin(), table.rows.end(), [&](const TensorSummary& row) {
+                      return row.fingerprint.has_value() == table.fingerprints;
+                    });
+  if (!fits) ByteReader::fail();
+  return table;
 }
 
 TensorSummary total(const SummaryTable& table) {
   if (table.rows.empty()) throw py::value_error("total: the table is empty, so there is no dtype to report");
   TensorSummary sum = table.rows.front();
+  for (const TensorSummary& row : table.rows) {
+    if (row.dtype == sum.dtype) continue;
+    throw py::value_error("total: the rows have different dtypes, " + name_of(sum.dtype) + " and " +
+                          name_of(row.dtype));
+  }
   for (std::size_t i = 1; i < table.rows.size(); ++i) sum = merge(sum, table.rows[i]);
   return sum;
 }
@@ -102,8 +145,7 @@ void register_table(py::module_& m) {
 
 table[i] and table[name] are Summary objects; column(statistic) is a NumPy array over the rows.)")
       .def("__len__", [](const SummaryTable& t) { return t.rows.size(); })
-      .def("__getitem__", &row_at, py::arg("key"))
-      .def("__getitem__", &row_named, py::arg("key"))
+      .def("__getitem__", &row_of, py::arg("key"))
       .def(
           "__iter__",
           [](const SummaryTable& t) {
@@ -112,7 +154,12 @@ table[i] and table[name] are Summary objects; column(statistic) is a NumPy array
           py::keep_alive<0, 1>())
       .def_readonly("names", &SummaryTable::names, "Names of the rows if a mapping was given, else None.")
       .def_property_readonly("columns", &columns, "Names of the statistics that column() knows.")
-      .def("column", &column, py::arg("statistic"), R"(One statistic of every row: an array of shape (rows,).
+      .def(
+          "column",
+          [](const SummaryTable& t, py::handle statistic) {
+            return column_named(t, short_text_of(statistic, "statistic"));
+          },
+          py::arg("statistic"), R"(One statistic of every row: an array of shape (rows,).
 
 uint64 for counts and fingerprint, float64 for the others; min and max are int64 or uint64 if every row is an integer
 tensor that it holds. ValueError for an unknown name.)")
@@ -120,13 +167,13 @@ tensor that it holds. ValueError for an unknown name.)")
           "to_dict",
           [](const SummaryTable& t) {
             py::dict result;
-            for (const std::string& name : columns(t)) result[py::str(name)] = column(t, name);
+            for (const std::string& name : columns(t)) result[py::str(name)] = column_named(t, name);
             return result;
           },
           "Every column by name.")
       .def("total", &total, "All rows merged into one Summary. ValueError if the table is empty or the dtypes differ.")
-      .def("__repr__",
-           [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; });
+      .def("__repr__", [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; })
+      .def(py::pickle(&state_of, &restored_table));
 }
 
 }  // namespace tensometer

@@ -80,7 +80,7 @@ Input array_input(const py::array& array, const char* argument) {
   return input;
 }
 
-DType dlpack_dtype(const dlpack::DataType& type, const char* argument) {
+DType dlpack_dtype(const dlpack::DataType& type, py::handle owner, const char* argument) {
   std::optional<DType> found;
   const int size = type.bits / 8;
   switch (type.code) {
@@ -118,7 +118,9 @@ DType dlpack_dtype(const dlpack::DataType& type, const char* argument) {
     break;
   }
   if (type.lanes != 1 || !found || row(*found).item_size * 8 != type.bits) {
-    unsupported("with DLPack code " + std::to_string(type.code) + " of " + std::to_string(type.bits) + " bits",
+    unsupported(py::hasattr(owner, "dtype")
+                    ? std::string(py::str(owner.attr("dtype")))
+                    : "with DLPack code " + std::to_string(type.code) + " of " + std::to_string(type.bits) + " bits",
                 argument);
   }
   return *found;
@@ -135,7 +137,7 @@ Input dlpack_input(const dlpack::Tensor& tensor, py::object owner, const char* a
   check_device(tensor.device, argument);
   Input input;
   TensorView& view = input.tensor.values;
-  view.dtype = dlpack_dtype(tensor.dtype, argument);
+  view.dtype = dlpack_dtype(tensor.dtype, owner, argument);
   view.data = static_cast<const std::byte*>(tensor.data) + tensor.byte_offset;
   view.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
   view.strides.resize(view.shape.size());
@@ -232,19 +234,32 @@ Input input_of(py::handle x, const char* argument) {
 }
 
 DType dtype_of(py::handle dtype, const char* argument) {
-  std::string name;
-  if (py::isinstance<py::str>(dtype)) {
-    name = py::str(dtype);
-  } else if (py::isinstance<py::dtype>(dtype)) {
-    return numpy_dtype(py::reinterpret_borrow<py::dtype>(dtype), argument);
-  } else if (PyType_Check(dtype.ptr())) {
-    return numpy_dtype(py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype)), argument);
-  } else {
-    name = py::str(dtype);
+  if (py::isinstance<py::dtype>(dtype)) return numpy_dtype(py::reinterpret_borrow<py::dtype>(dtype), argument);
+  const bool is_text = PyUnicode_Check(dtype.ptr()) != 0;
+  if (!PyType_Check(dtype.ptr())) {
+    std::string name = is_text ? short_text_of(dtype, argument) : std::string(py::str(dtype));
+    if (name.starts_with("torch.")) name = name.substr(6);
+    if (const std::optional<DType> found = dtype_named(name)) return *found;
   }
-  if (name.starts_with("torch.")) name = name.substr(6);
-  if (const std::optional<DType> found = dtype_named(name)) return *found;
-  unsupported("'" + name + "'", argument);
+  // NumPy's other spellings: types such as numpy.float32, and names such as "f4" and "half".
+  if (is_text || PyType_Check(dtype.ptr())) {
+    try {
+      return numpy_dtype(py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype)), argument);
+    } catch (const py::error_already_set&) {
+    }
+  }
+  unsupported(shown(dtype), argument);
+}
+
+std::string format_of(py::handle dtype, const char* argument) {
+  if (PyUnicode_Check(dtype.ptr())) {
+    try {
+      return name_of(dtype_of(dtype, argument));
+    } catch (const py::builtin_exception&) {
+      return short_text_of(dtype, argument);  // to be refused as the others are
+    }
+  }
+  return name_of(dtype_of(dtype, argument));
 }
 
 std::string name_of(DType dtype) { return std::string(row(dtype).name); }

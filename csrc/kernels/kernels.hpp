@@ -19,7 +19,7 @@ using HistogramKernel = void (*)(const void* data, std::uint32_t count, unsigned
 // in float64 lanes, pair i in lane i % 128, which fold in one tree.
 inline constexpr unsigned pair_lanes = 128;
 struct PairSums {
-  std::uint32_t equal = 0;
+  std::uint32_t equal = 0, nonfinite = 0;  // nonfinite: not equal, and new - old is NaN or infinite
   double dot = 0, old_squares = 0, new_squares = 0;
   int old_exponent = 0, new_exponent = 0;
 };

@@ -79,27 +79,34 @@ TENSOMETER_INLINE void sum_pairs(const Lane* a, const Lane* b, std::uint32_t cou
   sums.new_squares = fold_doubles(lanes.new_squares);
 }
 
-// new - old, and how many pairs are equal: by value, or both NaN.
+// new - old, and how many pairs are equal (by value, or both NaN) or differ by nothing finite.
 template <class Lane>
-TENSOMETER_INLINE std::uint32_t subtract(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference) {
+TENSOMETER_INLINE void subtract(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference, PairSums& sums) {
   using S = Simd<Lane>;
   using V = typename S::Vector;
   using M = typename S::Mask;
-  M equal{};
-  std::uint32_t i = 0, rest = 0;
+  const V limit = broadcast<V>(static_cast<Lane>(infinity));
+  M equal{}, nonfinite{};  // less one for each
+  std::uint32_t i = 0;
   for (; i + S::lanes <= count; i += S::lanes) {
-    const V x = load<V>(a + i), y = load<V>(b + i);
-    store(difference + i, y - x);
-    equal += (M)(x == y) | ((M)(x != x) & (M)(y != y));
+    const V x = load<V>(a + i), y = load<V>(b + i), d = y - x;
+    store(difference + i, d);
+    const M same = (M)(x == y) | ((M)(x != x) & (M)(y != y));
+    equal += same;
+    nonfinite += ~(same | (M)(magnitude<Lane>(d) < limit));
   }
   for (; i < count; ++i) {
     difference[i] = b[i] - a[i];
-    rest += (a[i] == b[i]) | ((a[i] != a[i]) & (b[i] != b[i]));
+    const bool same = (a[i] == b[i]) | ((a[i] != a[i]) & (b[i] != b[i]));
+    sums.equal += same;
+    sums.nonfinite += !same && !(__builtin_fabs(static_cast<double>(difference[i])) < infinity);
   }
-  alignas(64) typename S::Word lane[S::lanes];
-  store(lane, equal);
-  for (int k = 0; k < S::lanes; ++k) rest -= static_cast<std::uint32_t>(lane[k]);
-  return rest;
+  alignas(64) typename S::Word lane[2][S::lanes];
+  store(lane[0], equal), store(lane[1], nonfinite);
+  for (int k = 0; k < S::lanes; ++k) {
+    sums.equal -= static_cast<std::uint32_t>(lane[0][k]);
+    sums.nonfinite -= static_cast<std::uint32_t>(lane[1][k]);
+  }
 }
 
 // The exponent that a block of float64 needs, of the elements that are finite.
@@ -125,7 +132,7 @@ TENSOMETER_INLINE bool in_range(const PairSums& sums) {
 template <class Lane>
 void pair_block(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference, PairSums& sums) {
   sums = PairSums{};
-  sums.equal = subtract(a, b, count, difference);
+  subtract(a, b, count, difference, sums);
   sum_pairs<false>(a, b, count, 1.0, 1.0, sums);
   if (in_range<Lane>(sums)) return;
   if constexpr (std::is_same_v<Lane, double>) {

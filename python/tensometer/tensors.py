@@ -49,15 +49,23 @@ def adapt(x: Any, argument: str) -> Adapted:
     if hasattr(x, "__cuda_array_interface__") and not hasattr(x, "__dlpack__"):
         raise ValueError(f"{argument}: lies on a CUDA device; this build reduces tensors in CPU memory")
     if hasattr(x, "__array_interface__"):
-        return np.asarray(x), None, None, 0
+        return _array(x, argument), None, None, 0
     if hasattr(x, "__dlpack__"):
         _check_device(x, argument)
-        return _capsule(x), None, None, 0
+        return _capsule(x, argument), None, None, 0
     try:
         view = memoryview(x)
     except TypeError:
         raise _no_tensor(x, argument) from None
     return np.asarray(view), None, None, 0
+
+
+def _array(x: Any, argument: str) -> np.ndarray[Any, Any]:
+    # What a malformed interface raises is not a closed list.
+    try:
+        return np.asarray(x)
+    except Exception as error:
+        raise TypeError(f"{argument}: the __array_interface__ of {type(x).__name__} cannot be read: {error}") from error
 
 
 def _no_tensor(x: object, argument: str) -> TypeError:
@@ -85,8 +93,8 @@ def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
     if x.layout != torch.strided:
         # Duplicate entries of a COO tensor add up, so they must be joined before they can be counted.
         values = (x.coalesce() if x.layout == torch.sparse_coo else x).values()
-        return _capsule(values), None, tuple(x.shape), x.numel() - values.numel()
-    return _capsule(x.resolve_conj().resolve_neg()), None, None, 0
+        return _capsule(values, argument), None, tuple(x.shape), x.numel() - values.numel()
+    return _capsule(x.resolve_conj().resolve_neg(), argument), None, None, 0
 
 
 def _torch_layouts(torch: Any) -> tuple[object, ...]:
@@ -100,9 +108,16 @@ def _torch_layouts(torch: Any) -> tuple[object, ...]:
     )
 
 
-def _capsule(x: Any) -> object:
+def _capsule(x: Any, argument: str) -> object:
     """A DLPack capsule, versioned where the producer knows versions."""
     try:
-        return x.__dlpack__(max_version=(1, 0))
-    except TypeError:
-        return x.__dlpack__()
+        try:
+            capsule = x.__dlpack__(max_version=(1, 0))
+        except TypeError:
+            capsule = x.__dlpack__()
+    except BufferError as error:
+        dtype = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"{argument}: dtype {dtype} cannot be summarized: {error}") from error
+    if type(capsule).__name__ != "PyCapsule":
+        raise TypeError(f"{argument}: its __dlpack__() returned {type(capsule).__name__}, not a DLPack capsule")
+    return capsule

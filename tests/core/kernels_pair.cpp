@@ -20,7 +20,9 @@ PairSums scaled_sums(const std::vector<Lane>& a, const std::vector<Lane>& b, int
   sums.old_exponent = old_exponent, sums.new_exponent = new_exponent;
   double dot[pair_lanes] = {}, old_squares[pair_lanes] = {}, new_squares[pair_lanes] = {};
   for (std::size_t i = 0; i < a.size(); ++i) {
-    sums.equal += a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]);
+    const bool equal = a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]);
+    sums.equal += equal;
+    sums.nonfinite += !equal && !is_finite(b[i] - a[i]);
     if (!is_finite(a[i]) || !is_finite(b[i])) continue;
     const double x = std::ldexp(a[i], -sums.old_exponent), y = std::ldexp(b[i], -sums.new_exponent);
     dot[i % pair_lanes] += x * y;
@@ -44,6 +46,7 @@ PairSums model_pair(const std::vector<Lane>& a, const std::vector<Lane>& b) {
 
 std::string compare_sums(const PairSums& a, const PairSums& b) {
   if (a.equal != b.equal) return check::text("equal: ", a.equal, " is not ", b.equal);
+  if (a.nonfinite != b.nonfinite) return check::text("nonfinite: ", a.nonfinite, " is not ", b.nonfinite);
   if (a.old_exponent != b.old_exponent)
     return check::text("old_exponent: ", a.old_exponent, " is not ", b.old_exponent);
   if (a.new_exponent != b.new_exponent)

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "data.hpp"
+#include "state.hpp"
 #include "stream.hpp"
 
 namespace tensometer {
