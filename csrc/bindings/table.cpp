@@ -113,9 +113,9 @@ SummaryTable restored_table(const py::tuple& state) {
     for (const py::handle row : state[0].cast<py::list>()) table.rows.push_back(restore_summary(row.cast<py::bytes>()));
     table.names = state[1].cast<std::optional<std::vector<std::string>>>();
     table.fingerprints = state[2].cast<bool>();
-  } catch (const py::cast_error&) {
+  } catch (const py::builtin_exception&) {  // a cast of the wrong type
     ByteReader::fail();
-  } catch (const py::error_already_set&) {
+  } catch (const py::error_already_set&) {  // a tuple that is too short
     ByteReader::fail();
   }
   const bool fits = (!table.names || table.names->size() == table.rows.size()) &&
