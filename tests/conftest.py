@@ -3,10 +3,12 @@
 import resource
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensometer
+from checkpoint_files import write_safetensors
 
 # A test that allocates without bound must fail alone, not take the machine with it. Data, not address space: memory
 # maps of large files are read-only and free.
@@ -31,3 +33,19 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction set of this machine in turn, forced while the test runs."""
     with tensometer.isa(request.param):
         yield request.param
+
+
+@pytest.fixture
+def healthy(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A checkpoint without anything worse than a note."""
+    tensors = {"b.weight": rng.standard_normal((30, 40)).astype(np.float32), "a.bias": np.zeros(30, np.float32)}
+    return write_safetensors(tmp_path / "healthy.safetensors", tensors)
+
+
+@pytest.fixture
+def broken(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A checkpoint with NaN and a dead row."""
+    x = rng.standard_normal((30, 40)).astype(np.float32)
+    x[1, 2] = np.nan
+    x[5] = 0
+    return write_safetensors(tmp_path / "broken.safetensors", {"b.weight": x, "nothing": np.full(3, np.nan)})

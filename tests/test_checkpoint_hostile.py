@@ -229,3 +229,25 @@ def test_no_claim_makes_the_reader_allocate(tmp_path: Path, name: str) -> None:
     assert outcome == "refused"
     # 32 MB of interpreter, and up to a kilobyte for each of MAX_TENSORS.
     assert int(peak) < (400_000 if name.startswith("names") else 64_000)
+
+
+@pytest.mark.parametrize("kind", ["quantized", "nested"])
+@pytest.mark.filterwarnings("ignore")
+def test_torch_tensors_that_need_their_data(tmp_path: Path, kind: str) -> None:
+    x = torch.ones(3)
+    quantized, nested = torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), torch.nested.nested_tensor([x])
+    torch.save({"w": x, "x": quantized if kind == "quantized" else nested}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=f"holds a {kind} tensor, which PyTorch cannot load without its data$"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_refusals_of_torch_give_no_advice(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(TORCH["class"][0])
+    with pytest.raises(CheckpointError, match=r"Unsupported global: GLOBAL hostile_torch\.Alien$"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_names_that_join_to_one_are_told_apart(tmp_path: Path) -> None:
+    x = torch.ones(3)
+    torch.save({"s": {"a.b": x}, "s.a": {"b": 2 * x}}, tmp_path / "x.pt")
+    assert [entry.name for entry in read_checkpoint(tmp_path / "x.pt")] == ["s.a.b", "s.a.b (2)"]

@@ -1,13 +1,12 @@
 """The command line as a person meets it: formats, exit codes, pipes, terminals, Ctrl-C."""
 
 import csv
+import errno
 import io
 import json
 import os
-import pty
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,33 +15,10 @@ import pyarrow.parquet
 import pytest
 import tensometer
 from checkpoint_files import write_safetensors, write_sparse
+from commands import COMMAND, run
 from tensometer import cli
 from tensometer.report import FORMATS, SORT_KEYS
 from tensometer.scan_report import CHANGES, STATISTICS
-
-COMMAND = [sys.executable, "-m", "tensometer"]
-
-
-def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The command's own process, as in a pipe."""
-    settings = {"PYTHONIOENCODING": "utf-8"} | (environment or {})
-    command = [*COMMAND, *map(str, arguments)]
-    encoding = settings["PYTHONIOENCODING"]
-    return subprocess.run(command, capture_output=True, encoding=encoding, env=os.environ | settings, check=False)
-
-
-@pytest.fixture
-def healthy(tmp_path: Path, rng: np.random.Generator) -> Path:
-    tensors = {"b.weight": rng.standard_normal((30, 40)).astype(np.float32), "a.bias": np.zeros(30, np.float32)}
-    return write_safetensors(tmp_path / "healthy.safetensors", tensors)
-
-
-@pytest.fixture
-def broken(tmp_path: Path, rng: np.random.Generator) -> Path:
-    x = rng.standard_normal((30, 40)).astype(np.float32)
-    x[1, 2] = np.nan
-    x[5] = 0
-    return write_safetensors(tmp_path / "broken.safetensors", {"b.weight": x, "nothing": np.full(3, np.nan)})
 
 
 def test_version() -> None:
@@ -111,6 +87,10 @@ def test_exit_code_of_a_note(healthy: Path, fail_on: str, code: int) -> None:
         (("scan", "{healthy}", "--compare", "missing.pt"), "missing.pt: no such file or directory"),
         (("scan", "{healthy}", "--output", "missing/file"), "there is no folder missing"),
         (("scan", "{healthy}", "--output", "."), "is a folder"),
+        (("scan", ""), "paths: the path is empty"),
+        (("scan", "{healthy}", "--compare", ""), "compare: the path is empty"),
+        (("scan", "{healthy}", "--sort", "cosine"), "--sort cosine: there is nothing to sort by without --compare"),
+        (("scan", "{healthy}", "--filter", "xyz"), "healthy.safetensors: there is no tensor whose name matches 'xyz'"),
         (("scan", "truncated"), "truncated.safetensors: claims a header of"),
     ],
 )
@@ -200,7 +180,7 @@ def test_parquet(broken: Path, tmp_path: Path) -> None:
 def test_every_format_and_sort_key(broken: Path, tmp_path: Path, key: str, name: str) -> None:
     arguments = ["scan", str(broken), "--sort", key, "--format", name, "--output", str(tmp_path / "out")]
     assert cli.main([*arguments, "--compare", str(broken)]) == 1
-    assert cli.main([*arguments, "--reverse"]) == 1
+    assert cli.main([*arguments, "--reverse"]) == (2 if key in CHANGES else 1)
 
 
 def test_sort(healthy: Path) -> None:
@@ -220,14 +200,6 @@ def test_comparison_table(healthy: Path, broken: Path) -> None:
     assert "1 of 1 compared tensors changed" in lines
     assert "warning [missing] a.bias: only the baseline has this tensor" in lines
     assert "note [added] nothing: the baseline has no tensor of this name" in lines
-
-
-def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    path = write_safetensors(tmp_path / "m.safetensors", {"\x1b[31m[red]x\n\u202e": np.zeros((2, 2), np.float32)})
-    output = run("scan", path).stdout
-    assert r"\x1b[31m[red]x\n\u202e" in output
-    assert "\x1b" not in output
-    assert r"\x1b[31m[red]x\n" in on_terminal("scan", str(path))[1].replace("\x1b[0m", "")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -260,58 +232,6 @@ def test_interrupt(tmp_path: Path) -> None:
         output, errors = process.communicate(timeout=60)
         assert time.monotonic() - begin < 5
     assert (process.returncode, output, errors) == (130, b"", b"tensometer: interrupted\n")
-
-
-def on_terminal(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Exit code and everything that a terminal of 200 columns is sent."""
-    main, terminal = pty.openpty()
-    settings = {"TERM": "xterm-256color", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"} | (environment or {})
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env=os.environ | settings,
-    ) as process:
-        os.close(terminal)
-        sent = b""
-        while True:
-            try:
-                part = os.read(main, 1 << 16)
-            # Linux answers so when the other side has closed.
-            except OSError:
-                break
-            if not part:
-                break
-            sent += part
-    os.close(main)
-    return process.returncode, sent.decode()
-
-
-def test_terminal_has_colours_and_a_progress_bar(broken: Path, tmp_path: Path) -> None:
-    code, sent = on_terminal("scan", str(broken))
-    assert code == 1
-    assert "b.weight" in sent
-    assert "error [nan] b.weight: 1 of 1200 elements is NaN" in sent
-    assert "\x1b[1;31m" in sent
-    large = write_sparse(tmp_path / "large.safetensors", "F32", [64, 1 << 20], 1 << 28)
-    assert "scanning" in on_terminal("scan", str(large))[1]
-
-
-def test_terminal_without_rich(broken: Path, tmp_path: Path) -> None:
-    blocker = tmp_path / "blocker"
-    (blocker / "rich").mkdir(parents=True)
-    (blocker / "rich" / "__init__.py").write_text("raise ImportError('blocked')")
-    code, sent = on_terminal("scan", str(broken), environment={"PYTHONPATH": str(blocker)})
-    assert code == 1
-    assert "error [nan] b.weight: 1 of 1200 elements is NaN" in sent
-    assert "\x1b" not in sent
-
-
-def test_parquet_does_not_go_to_a_terminal(broken: Path) -> None:
-    code, sent = on_terminal("scan", str(broken), "--format", "parquet")
-    assert code == 2
-    assert "parquet is a binary format" in sent
 
 
 @pytest.mark.parametrize(
@@ -361,10 +281,65 @@ def test_a_failure_leaves_the_earlier_report(
     before = report.read_text()
 
     def failing(*_: object) -> None:
-        raise OSError("no space left on the device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(report))
 
     monkeypatch.setattr(cli, "write_report", failing)
     assert cli.main(["scan", str(healthy), "--output", str(report)]) == 2
-    assert capsys.readouterr().err == "tensometer: no space left on the device\n"
+    assert capsys.readouterr().err == f"tensometer: {report}: no space left on device\n"
     assert report.read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["healthy.safetensors", "report.txt"]
+
+
+def test_change_rows_of_no_finite_size_come_first(tmp_path: Path) -> None:
+    old = {"a": np.float32([1, 2]), "b": np.float32([1, 2]), "c": np.float32([1, 2])}
+    new = {"a": np.float32([1, 3]), "b": np.float32([1, np.inf]), "c": np.float32([1, 9])}
+    before, after = (write_safetensors(tmp_path / f"{n}.safetensors", x) for n, x in (("old", old), ("new", new)))
+    result = run("scan", after, "--compare", before, "--sort", "relative_update", "--format", "jsonl")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["name"] for record in records] == ["b", "c", "a"]
+    assert (records[0]["relative_update"], records[0]["nonfinite_changes"]) == (None, 1)
+    assert "inf" in run("scan", after, "--compare", before).stdout
+
+
+def test_rows_of_the_baseline_alone(healthy: Path, broken: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("scan", broken, "--compare", healthy, "--format", "csv").stdout)))
+    assert [(row["name"], row["flags"]) for row in rows] == [
+        ("b.weight", "nan"),
+        ("nothing", "nan added"),
+        ("a.bias", "missing"),
+    ]
+    assert rows[2]["dtype"] == rows[2]["count"] == ""
+
+
+def test_sorting_by_flags_and_nonfinite(healthy: Path, broken: Path) -> None:
+    for key, first in (("flags", "b.weight"), ("nonfinite", "nothing")):
+        lines = run("scan", healthy, broken, "--sort", key, "--format", "jsonl").stdout.splitlines()
+        assert json.loads(lines[0])["name"] == first
+
+
+def test_a_scan_that_could_read_nothing(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"x": torch.eye(3).to_sparse()}, tmp_path / "x.pt")
+    result = run("scan", tmp_path / "x.pt")
+    assert result.returncode == 2
+    assert "note [skipped] x: layout sparse_coo is not supported" in result.stdout
+    assert result.stderr == f"tensometer: {tmp_path / 'x.pt'}: no tensor could be read; see the flags\n"
+
+
+def test_a_dash_is_stdout(healthy: Path) -> None:
+    assert run("scan", healthy, "-o", "-").stdout.startswith("name ")
+
+
+@pytest.mark.parametrize(("closed", "code", "errors"), [(">&-", 2, "standard output is closed"), ("2>&-", 0, "")])
+def test_closed_streams(healthy: Path, closed: str, code: int, errors: str) -> None:
+    command = " ".join([*COMMAND, "scan", str(healthy), closed])
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert result.returncode == code
+    assert errors in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_both_streams_closed(healthy: Path) -> None:
+    command = " ".join([*COMMAND, "scan", str(healthy), ">&- 2>&-"])
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 2

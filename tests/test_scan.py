@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -261,3 +262,24 @@ def test_statistics_keep_the_names_of_summary() -> None:
     summary = tensometer.summarize(np.arange(3.0))
     assert all(hasattr(summary, name) for name in STATISTICS)
     assert json.dumps(dataclasses.asdict(statistics_of(summary)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"paths": None}, TypeError, "paths: None is neither a path nor an iterable of paths"),
+        ({"paths": 5}, TypeError, "paths: 5 is neither a path nor an iterable of paths"),
+        ({"paths": b"x"}, TypeError, "paths: b'x' is neither a path nor an iterable of paths"),
+        ({"paths": []}, ValueError, "paths: none are given"),
+        ({"paths": [3]}, TypeError, "paths: 3 is not a path"),
+        ({"paths": ""}, ValueError, "paths: the path is empty"),
+        ({"paths": "x", "filter": 5}, TypeError, "filter: 5 is neither text nor a pattern of text"),
+        ({"paths": "x", "compare": 5}, TypeError, "compare: 5 is not a path"),
+        ({"paths": "x", "threads": "2"}, TypeError, "threads: '2' is not a whole number"),
+        ({"paths": "x", "progress": 3}, TypeError, "progress: 3 cannot be called"),
+    ],
+)
+def test_wrong_arguments_are_named_first(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    # The file does not exist: that this is not what the error is about shows the order.
+    with pytest.raises(error, match=re.escape(message)):
+        tensometer.scan(**arguments)

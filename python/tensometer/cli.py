@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tensometer._core import __version__
+from tensometer.checkpoint import printable, reason
 from tensometer.flags import SERVE_DTYPES, Severity
 from tensometer.report import FORMATS, SORT_KEYS, sort_entries, write_report
 from tensometer.report.progress import progress_bar
-from tensometer.scan_report import ScanReport
+from tensometer.scan_report import CHANGES, ScanReport
 from tensometer.scanner import scan
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".gguf")
@@ -31,20 +32,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_CLEAN
-    except (OSError, ValueError, ImportError) as error:
-        print(f"tensometer: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{reason(error)}", EXIT_BAD_INPUT)
+    except (ValueError, ImportError) as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
     except MemoryError:
-        print("tensometer: out of memory", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _fail("out of memory", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        print("tensometer: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _fail(sentence: str, code: int) -> int:
+    """Say why, where there is a stderr to say it on. (Names from files reach it: a terminal would obey some.)"""
+    if sys.stderr is not None:
+        print(f"tensometer: {printable(sentence)}", file=sys.stderr)
+    return code
 
 
 def _scan(options: argparse.Namespace) -> int:
+    if options.output == Path("-"):
+        options.output = None
     if options.output is not None:
         _check_output(options.output, [*options.paths, *filter(None, [options.compare])])
+    elif sys.stdout is None:
+        raise ValueError("standard output is closed; write the report to a file with --output")
+    if options.sort in CHANGES and options.compare is None:
+        raise ValueError(f"--sort {options.sort}: there is nothing to sort by without --compare")
     with progress_bar() as progress:
         report = scan(
             options.paths,
@@ -56,13 +70,16 @@ def _scan(options: argparse.Namespace) -> int:
             progress=progress,
         )
     if not report.entries:
-        raise ValueError("there is no tensor" + (f" whose name matches {options.filter!r}" if options.filter else ""))
+        which = f" whose name matches {options.filter!r}" if options.filter else ""
+        raise ValueError(f"{', '.join(options.paths)}: there is no tensor{which}")
     if options.sort is not None or options.reverse:
         report = sort_entries(report, options.sort or "name", reverse=options.reverse)
     if options.output is None:
         write_report(report, options.format, sys.stdout)
     else:
         _replace(options.output, report, options.format)
+    if report.totals.skipped == report.totals.tensors:
+        return _fail(f"{', '.join(options.paths)}: no tensor could be read; see the flags", EXIT_BAD_INPUT)
     if options.fail_on == "never" or report.worst is None:
         return EXIT_CLEAN
     return EXIT_FLAGS if report.worst >= Severity[options.fail_on.upper()] else EXIT_CLEAN
@@ -108,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("paths", nargs="+", metavar="PATH", help="a file, an index of shards, or a folder")
     command.add_argument("--format", choices=tuple(FORMATS), default="table", help="default: table")
     command.add_argument(
-        "--output", "-o", metavar="FILE", type=Path, help="write the report to a file instead of stdout"
+        "--output", "-o", metavar="FILE", type=Path, help="write the report to a file instead of stdout (-)"
     )
     command.add_argument(
         "--sort",

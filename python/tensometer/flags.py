@@ -126,7 +126,7 @@ Check = Callable[[Facts], str | None]
 
 def _nan(facts: Facts) -> str | None:
     nan, count = facts.summary.nan, facts.summary.count
-    return f"{nan} of {count} elements {_are(nan)} NaN" if nan else None
+    return f"{nan} of {counted(count, 'element')} {_are(nan)} NaN" if nan else None
 
 
 def _infinite(facts: Facts) -> str | None:
@@ -134,7 +134,7 @@ def _infinite(facts: Facts) -> str | None:
     if not (summary.posinf or summary.neginf) or facts.is_mask:
         return None
     parts = [f"{n} {sign}Inf" for n, sign in ((summary.posinf, "+"), (summary.neginf, "-")) if n]
-    return f"{' and '.join(parts)} among {summary.count} elements"
+    return f"{' and '.join(parts)} among {counted(summary.count, 'element')}"
 
 
 def _mask(facts: Facts) -> str | None:
@@ -220,7 +220,7 @@ def _overflow(facts: Facts) -> str | None:
         return None
     # Where a type overflows inside a bin, that bin may hold both.
     how = _about(facts) or "at least "
-    return f"{how}{overflow} of {facts.summary.count} elements would overflow in {target}"
+    return f"{how}{overflow} of {counted(facts.summary.count, 'element')} would overflow in {target}"
 
 
 def _underflow(facts: Facts) -> str | None:
@@ -231,7 +231,7 @@ def _underflow(facts: Facts) -> str | None:
     nonzero = summary.count - summary.zeros - summary.nonfinite
     if underflow == 0 or underflow * 100 < nonzero:
         return None
-    return f"{_about(facts)}{underflow} of {nonzero} non-zero elements would become zero in {target}"
+    return f"{_about(facts)}{underflow} of {counted(nonzero, 'non-zero element')} would become zero in {target}"
 
 
 def _about(facts: Facts) -> str:
@@ -340,6 +340,11 @@ def _rows(indices: Indices) -> str:
     shown = ", ".join(str(index) for index in indices[:5].tolist())
     more = len(indices) - 5
     return f"{'row' if len(indices) == 1 else 'rows'} {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _are(count: int) -> str:

@@ -28,6 +28,11 @@ class Statistics:
     rms: float
     abs_mean: float
 
+    @property
+    def nonfinite(self) -> int:
+        """Elements that are NaN or infinite."""
+        return self.nan + self.posinf + self.neginf
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -40,12 +45,13 @@ class Change:
     max_abs_difference: float
     old_l2: float
     new_l2: float
+    nonfinite_changes: int
 
 
 STATISTICS = tuple(field.name for field in fields(Statistics))
 CHANGES = tuple(field.name for field in fields(Change))
 _statistics = attrgetter(*STATISTICS)
-_change = attrgetter(*CHANGES)
+_change = attrgetter(*CHANGES[:-1], "nonfinite")
 
 
 def statistics_of(summary: Summary) -> Statistics:

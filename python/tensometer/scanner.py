@@ -89,7 +89,8 @@ def scan(
     if serve_dtype not in SERVE_DTYPES:
         raise ValueError(f"serve_dtype must be one of {', '.join(SERVE_DTYPES)}, not {serve_dtype!r}")
     pattern = _pattern(filter)
-    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    files = _paths(paths)
+    _check(compare, threads, progress)
     begin = time.perf_counter()
     entries = [entry for path in files for entry in _matching(path, pattern)]
     baseline = None if compare is None else _by_name(compare, _matching(compare, pattern))
@@ -120,9 +121,39 @@ def scan(
     return ScanReport(tuple(found), unpaired, totals, baseline is not None)
 
 
+def _paths(given: object) -> list[PathLike]:
+    if isinstance(given, str | os.PathLike):
+        given = [given]
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise TypeError(f"paths: {given!r} is neither a path nor an iterable of paths")
+    paths = list(given)
+    if not paths:
+        raise ValueError("paths: none are given")
+    for path in paths:
+        _check_path(path, "paths")
+    return paths
+
+
+def _check_path(path: object, argument: str) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{argument}: {path!r} is not a path")
+    if not os.fspath(path):
+        raise ValueError(f"{argument}: the path is empty")
+
+
+def _check(compare: object, threads: object, progress: object) -> None:
+    if compare is not None:
+        _check_path(compare, "compare")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: {progress!r} cannot be called")
+    summarize_many([], threads=threads)  # type: ignore[arg-type]  # it says what is wrong with them
+
+
 def _pattern(text: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
-    if text is None or isinstance(text, re.Pattern):
+    if text is None or (isinstance(text, re.Pattern) and isinstance(text.pattern, str)):
         return text
+    if not isinstance(text, str):
+        raise TypeError(f"filter: {text!r} is neither text nor a pattern of text")
     try:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:

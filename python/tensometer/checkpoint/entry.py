@@ -40,7 +40,7 @@ class CheckpointError(ValueError):
     """A file of tensors cannot be read. The message is one sentence that begins with the file."""
 
     def __init__(self, path: object, sentence: str) -> None:
-        super().__init__(f"{path}: {sentence}")
+        super().__init__(printable(f"{path}: {sentence}"))
 
 
 class RowsNotReadableError(Exception):

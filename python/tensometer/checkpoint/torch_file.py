@@ -6,8 +6,10 @@ where in the archive each storage begins.
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from tensometer.checkpoint.entry import (
@@ -30,11 +32,16 @@ MAX_PICKLE = 16 << 20
 # These may be called by a weights-only pickle with any size, and would fill that much memory.
 _ALLOCATORS = re.compile(rb"\b(bytearray|_rebuild_device_tensor_from_cpu_tensor)\n")
 _MAX_DEPTH = 64
-_UNSUPPORTED = re.compile(r"Unsupported (?:global|class|operand|operator)[^\n]*")
+# What torch says first: what follows is advice to trust the file, or a list of backends.
+_UNSUPPORTED = re.compile(r"Unsupported (?:global: GLOBAL \S+|(?:class|operand|operator)[^\n.]*)")
+_KIND_WITHOUT_META = re.compile(r"'(Quantized)Meta'|_(nested)_view")
 
 
 def read_torch(path: Path) -> list[Entry]:
-    """Every tensor reachable through the file's dictionaries and lists, named by the keys joined with dots."""
+    """Every tensor reachable through the file's dictionaries and lists, named by the keys joined with dots.
+
+    Keys that hold dots may join to one name; the second tensor of a name gets " (2)" behind it, and so on.
+    """
     file = MappedFile(path)
     if file.map[:4] != b"PK\x03\x04":
         raise CheckpointError(
@@ -49,7 +56,10 @@ def read_torch(path: Path) -> list[Entry]:
         raise CheckpointError(path, "two members of the archive begin at the same byte")
     entries: list[Entry] = []
     seen: dict[tuple[object, ...], str] = {}
-    for name, tensor in _tensors(path, _load(path)):
+    names: Counter[str] = Counter()
+    for joined, tensor in _tensors(path, _load(path)):
+        names[joined] += 1
+        name = joined if names[joined] == 1 else f"{joined} ({names[joined]})"
         entries.append(_entry(file, storages, seen, name, tensor))
         if len(entries) > MAX_TENSORS:
             raise CheckpointError(path, f"holds more than {MAX_TENSORS} tensors")
@@ -84,9 +94,16 @@ def _load(path: Path) -> object:
             return torch.load(path, weights_only=True, mmap=True, map_location="meta")
     # What torch raises on hostile bytes is not a closed list.
     except Exception as error:
-        unsupported = _UNSUPPORTED.search(str(error))
-        why = unsupported[0] if unsupported else reason(error)
-        raise CheckpointError(path, f"cannot be loaded with weights_only=True: {printable(why)[:200]}") from error
+        raise CheckpointError(path, _refusal(error)) from error
+
+
+def _refusal(error: Exception) -> str:
+    kind = _KIND_WITHOUT_META.search(str(error))
+    if kind is not None:
+        return f"holds a {(kind[1] or kind[2]).lower()} tensor, which PyTorch cannot load without its data"
+    unsupported = _UNSUPPORTED.search(str(error))
+    why = unsupported[0] if unsupported else reason(error).partition(". ")[0]
+    return f"cannot be loaded with weights_only=True: {shorten(why, 200, placeholder=' ...')}"
 
 
 def _tensors(path: Path, root: object) -> Iterator[tuple[str, Any]]:

@@ -6,17 +6,18 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import itemgetter
-from typing import TextIO
+from typing import Any, TextIO
 
+from tensometer.checkpoint import printable
 from tensometer.extras import require
 from tensometer.report.records import COLUMNS, Record, flag_record, record, totals_record
 from tensometer.report.table import write_table, write_text
-from tensometer.scan_report import CHANGES, STATISTICS, ScanReport
+from tensometer.scan_report import CHANGES, STATISTICS, ScanEntry, ScanReport
 
-SORT_KEYS = ("name", "dtype", "nbytes", *STATISTICS, *CHANGES)
+SORT_KEYS = ("name", "dtype", "nbytes", *STATISTICS, "nonfinite", "flags", *CHANGES)
 
 _TEXTS = ("name", "file", "dtype", "shape", "sparkline", "flags")
-_INTEGERS = ("nbytes", "count", "zeros", "negatives", "nan", "posinf", "neginf", "changed")
+_INTEGERS = ("nbytes", "count", "zeros", "negatives", "nan", "posinf", "neginf", "changed", "nonfinite_changes")
 
 
 def write_report(report: ScanReport, name: str, stream: TextIO) -> None:
@@ -26,13 +27,26 @@ def write_report(report: ScanReport, name: str, stream: TextIO) -> None:
 
 
 def sort_entries(report: ScanReport, key: str, *, reverse: bool) -> ScanReport:
-    """Numbers largest first, text from A to Z, tensors without the value last; `reverse` turns the values round."""
+    """Numbers largest first, text from A to Z, tensors without the value last; `reverse` turns the values round.
 
-    keyed = [(record(entry, compared=True)[key], entry) for entry in report.entries]
+    "flags" sorts by the worst severity.
+    """
+    keyed = [(_sort_value(entry, key), entry) for entry in report.entries]
     known = [pair for pair in keyed if pair[0] is not None]
     known.sort(key=itemgetter(0), reverse=(key not in ("name", "dtype")) is not reverse)
     unknown = [entry for value, entry in keyed if value is None]
     return replace(report, entries=(*(entry for _, entry in known), *unknown))
+
+
+def _sort_value(entry: ScanEntry, key: str) -> Any:
+    """None where there is none, or it is NaN."""
+    if key == "flags":
+        return max((flag.severity for flag in entry.flags), default=0)
+    if key in ("name", "dtype", "nbytes"):
+        return getattr(entry, key)
+    source = entry.change if key in CHANGES else entry.statistics
+    value = None if source is None else getattr(source, key)
+    return None if value != value else value  # NaN
 
 
 def _write_json(report: ScanReport, stream: TextIO) -> None:
@@ -61,8 +75,9 @@ def _write_csv(report: ScanReport, stream: TextIO) -> None:
     writer = csv.writer(text, lineterminator="\n")
     columns = _columns(report)
     writer.writerow(columns)
+    shown = printable if stream.isatty() else str
     for values in _flat_records(report):
-        writer.writerow([values[column] for column in columns])
+        writer.writerow([shown(cell) if isinstance(cell := values[column], str) else cell for column in columns])
         write_text(stream, text.getvalue())
         text.seek(0)
         text.truncate()
@@ -96,6 +111,8 @@ def _flat_records(report: ScanReport) -> Iterator[Record]:
         values["shape"] = "x".join(map(str, entry.shape))
         values["flags"] = " ".join(dict.fromkeys(flag.name for flag in entry.flags))
         yield values
+    for flag in report.unpaired:
+        yield dict.fromkeys(_columns(report)) | {"name": flag.tensor, "flags": flag.name}
 
 
 FORMATS: dict[str, Callable[[ScanReport, TextIO], None]] = {

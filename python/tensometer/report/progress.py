@@ -10,7 +10,7 @@ from tensometer.extras import available
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     """What to pass as `progress`: rich's bar on stderr, None where stderr is no terminal or rich is missing."""
-    rich = available("rich.progress") if sys.stderr.isatty() else None
+    rich = available("rich.progress") if sys.stderr is not None and sys.stderr.isatty() else None
     if rich is None:
         yield None
         return

@@ -6,7 +6,8 @@ from typing import Any, Literal, TextIO
 
 from tensometer.checkpoint import printable
 from tensometer.extras import available
-from tensometer.flags import Flag, Severity
+from tensometer.flags import Flag, Severity, counted
+from tensometer.report.layout import COLUMN_GAP, fitting, shortened
 from tensometer.report.sparkline import as_ascii
 from tensometer.scan_report import ScanEntry, ScanReport, Statistics
 
@@ -48,28 +49,35 @@ def _write_rich(report: ScanReport, stream: TextIO) -> None:
 
     console = Console(file=stream, width=shutil.get_terminal_size().columns, highlight=False, emoji=False)
     ascii_only = not console.encoding.lower().startswith("utf")
-    console.print(_rich_table(_HEADINGS, map(_cells, report.entries), ascii_only))
+    _print_table(console, _HEADINGS, [_cells(entry) for entry in report.entries], ascii_only)
     if report.compared:
-        console.print(_rich_table(_CHANGE_HEADINGS, _change_rows(report), ascii_only))
+        _print_table(console, _CHANGE_HEADINGS, list(_change_rows(report)), ascii_only)
         console.print(Text(_unchanged(report)))
     for flag in _worst_first(report.flags):
         console.print(Text(_flag_line(flag), _STYLES[flag.severity]))
     console.print(Text(_totals(report)))
 
 
-def _rich_table(headings: Row, rows: Iterable[Row], ascii_only: bool) -> Any:
+def _print_table(console: Any, headings: Row, rows: list[Row], ascii_only: bool) -> None:
+    """What fits beside the names; columns that do not are named below."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.ASCII if ascii_only else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for heading in headings:
+    kept, name_width = fitting(headings, rows, console.width)
+    form = box.ASCII if ascii_only else box.SIMPLE_HEAD
+    table = Table(box=form, show_edge=False, pad_edge=False, padding=(0, COLUMN_GAP - 1, 0, 0))
+    for heading in kept:
         justify: Literal["left", "right"] = "right" if heading in _NUMERIC else "left"
-        is_name = heading == "name"
-        table.add_column(heading, justify=justify, no_wrap=not is_name, overflow="fold" if is_name else "ellipsis")
+        table.add_column(heading, justify=justify, no_wrap=heading != "flags", overflow="ellipsis")
+    columns = [headings.index(heading) for heading in kept]
     for row in rows:
-        table.add_row(*(Text(as_ascii(cell) if ascii_only else cell) for cell in row))
-    return table
+        cells = [shortened(row[at], name_width) if at == 0 else row[at] for at in columns]
+        table.add_row(*(Text(as_ascii(cell) if ascii_only else cell) for cell in cells))
+    console.print(table)
+    if len(kept) < len(headings):
+        hidden = ", ".join(heading for heading in headings if heading not in kept)
+        console.print(Text(f"not shown at this width: {hidden}", "dim"))
 
 
 def _aligned(headings: Row, rows: Iterable[Row]) -> Iterable[str]:
@@ -90,7 +98,7 @@ def _cells(entry: ScanEntry) -> Row:
 
 def _numbers(statistics: Statistics) -> Row:
     s = statistics
-    return (*map(_number, (s.min, s.max, s.mean, s.std, s.l2)), str(s.zeros), str(s.nan + s.posinf + s.neginf))
+    return (*map(_number, (s.min, s.max, s.mean, s.std, s.l2)), str(s.zeros), str(s.nonfinite))
 
 
 def _change_rows(report: ScanReport) -> Iterable[Row]:
@@ -122,11 +130,11 @@ def _flag_line(flag: Flag) -> str:
 def _totals(report: ScanReport) -> str:
     totals = report.totals
     counts = {severity: sum(flag.severity == severity for flag in report.flags) for severity in reversed(Severity)}
-    found = ", ".join(f"{count} {severity.label}{'' if count == 1 else 's'}" for severity, count in counts.items())
+    found = ", ".join(counted(count, severity.label) for severity, count in counts.items())
     skipped = f" ({totals.skipped} skipped)" if totals.skipped else ""
     speed = totals.nbytes / 1e9 / totals.seconds if totals.seconds else 0.0
-    tensors = "1 tensor" if totals.tensors == 1 else f"{totals.tensors} tensors"
+    tensors = counted(totals.tensors, "tensor")
     return (
-        f"{tensors}{skipped}, {totals.elements} elements, {totals.nbytes} bytes "
+        f"{tensors}{skipped}, {counted(totals.elements, 'element')}, {counted(totals.nbytes, 'byte')} "
         f"in {totals.seconds:.3f} s ({speed:.2f} GB/s): {found}"
     )

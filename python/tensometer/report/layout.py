@@ -1,0 +1,39 @@
+"""Which columns of a table fit on a terminal, and how names are shortened."""
+
+from collections.abc import Sequence
+
+# The first to go when a table is too wide: what the other columns or the flags tell best goes last.
+_LEAST = ("mean", "l2", "dtype", "zeros", "nonfinite", "std", "histogram", "shape", "largest |difference|", "cosine")
+# Names keep this much until all of these are gone: "...attention.output.LayerNorm.weight" is still told from others.
+_NAME_WIDTH = 36
+_LEAST_NAME_WIDTH = 12
+COLUMN_GAP = 2
+
+
+def fitting(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[str], int]:
+    """The headings that fit into `width` characters, and how many are left for the first column, the name."""
+    widths = {
+        heading: max(len(heading), max((len(row[at]) for row in rows), default=0))
+        for at, heading in enumerate(headings)
+    }
+    name = headings[0]
+    wanted = min(widths[name], _NAME_WIDTH)
+    kept = list(headings)
+
+    def left() -> int:
+        return width - sum(widths[heading] + COLUMN_GAP for heading in kept if heading != name)
+
+    for heading in _LEAST:
+        if left() >= wanted:
+            break
+        if heading in kept:
+            kept.remove(heading)
+    return kept, max(_LEAST_NAME_WIDTH, min(widths[name], left()))
+
+
+def shortened(name: str, width: int) -> str:
+    """The name with its middle left out: the end tells more than the beginning."""
+    if len(name) <= width:
+        return name
+    begin = (width - 1) // 3
+    return name[:begin] + "\u2026" + name[len(name) - (width - 1 - begin) :]
