@@ -18,8 +18,9 @@ namespace {
 // microseconds without histogram. Four groups amortise gathering the histogram's table (5 of 700 microseconds).
 constexpr std::uint64_t chunk_blocks = 32, chunk_groups = 4;
 
-// Below this many elements in all, waking a thread (10 to 50 microseconds) costs more than it saves.
-constexpr std::uint64_t parallel_elements = std::uint64_t{1} << 17;
+// Below this many elements in all, waking a thread (10 to 50 microseconds, of about 75 that these take) costs more than it
+// saves.
+constexpr std::uint64_t parallel_elements = std::uint64_t{1} << 19;
 
 // histogram="sampled": the first group (2^18 elements) is counted whole, of the later blocks one in eight, eight times
 // over. Which ones is told by the top three bits of the index times 2^64 / golden ratio: spread as evenly as a fixed stride
