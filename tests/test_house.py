@@ -22,7 +22,7 @@ PACKAGE = ROOT / "python" / "tensometer"
 LAYERS = (
     {"_core"},
     {"tensors", "summary", "extras"},
-    {"checkpoint"},
+    {"checkpoint", "store"},
     {"flags", "scan_report"},
     {"scanner", "report"},
     {"cli", "__main__"},

@@ -24,6 +24,7 @@ void register_table(py::module_& m);
 void register_compare(py::module_& m);
 void register_stream(py::module_& m);
 void register_reduce(py::module_& m);
+void register_records(py::module_& m);
 
 // A tensor of any library as memory: the view, and what keeps that memory alive.
 struct Input {

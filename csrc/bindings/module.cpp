@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   register_compare(m);
   register_stream(m);
   register_reduce(m);
+  register_records(m);
 }

@@ -18,12 +18,15 @@ from tensometer._core import (
     summarize_units,
 )
 from tensometer.scanner import scan
+from tensometer.store import Run, Series, open_run
 
 __all__ = [
     "Accumulator",
     "Comparison",
     "Histogram",
     "LogHistogram",
+    "Run",
+    "Series",
     "Summary",
     "SummaryTable",
     "__version__",
@@ -32,6 +35,7 @@ __all__ = [
     "histogram",
     "isa",
     "isas",
+    "open_run",
     "scan",
     "summarize",
     "summarize_many",

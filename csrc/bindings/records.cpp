@@ -1,0 +1,161 @@
+// Summaries as columns and back: what a run stores is the fields of Summary, and statistics are computed when they are asked
+// for, here, by the same expressions as everywhere.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
+#include "bindings.hpp"
+#include "dispatch.hpp"
+#include "state.hpp"
+#include "statistics.hpp"
+
+namespace tensometer {
+namespace {
+
+template <class T>
+py::array_t<T> empty_column(std::size_t size) {
+  return py::array_t<T>(static_cast<py::ssize_t>(size));
+}
+
+std::vector<const TensorSummary*> rows_of(const py::iterable& tables) {
+  std::vector<const TensorSummary*> rows;
+  for (const py::handle table : tables) {
+    for (const TensorSummary& row : instance_of<SummaryTable>(table, "tables", "SummaryTable").rows)
+      rows.push_back(&row);
+  }
+  return rows;
+}
+
+// The bins of a row as steps from the one before (the first from 0), so that they are small and alike.
+void pack_histograms(const std::vector<const TensorSummary*>& rows, py::dict& columns) {
+  std::size_t total = 0;
+  for (const TensorSummary* row : rows) total += row->histogram ? row->histogram->bins.size() : 0;
+  auto lengths = empty_column<std::uint32_t>(rows.size());
+  auto resolutions = empty_column<std::uint8_t>(rows.size());
+  auto sampled = empty_column<std::uint8_t>(rows.size());
+  auto steps = empty_column<std::uint16_t>(total);
+  auto counts = empty_column<std::uint64_t>(total);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::optional<LogHistogram>& histogram = rows[i]->histogram;
+    // 255 tells "no histogram" from one without bins.
+    resolutions.mutable_data()[i] = histogram ? static_cast<std::uint8_t>(histogram->resolution) : std::uint8_t{255};
+    sampled.mutable_data()[i] = histogram && histogram->sampled;
+    lengths.mutable_data()[i] = histogram ? static_cast<std::uint32_t>(histogram->bins.size()) : 0;
+    std::uint32_t before = 0;
+    for (std::size_t k = 0; histogram && k < histogram->bins.size(); ++k, ++at) {
+      steps.mutable_data()[at] = static_cast<std::uint16_t>(histogram->bins[k] - before);
+      counts.mutable_data()[at] = histogram->counts[k];
+      before = histogram->bins[k];
+    }
+  }
+  columns["histogram_resolution"] = resolutions;
+  columns["histogram_sampled"] = sampled;
+  columns["histogram_bins"] = lengths;
+  columns["bin_step"] = steps;
+  columns["bin_count"] = counts;
+}
+
+py::dict pack(const py::iterable& tables) {
+  const std::vector<const TensorSummary*> rows = rows_of(tables);
+  py::dict columns;
+#define TENSOMETER_FIELD(type, name, empty, rule)                                                   \
+  {                                                                                                 \
+    auto column = empty_column<type>(rows.size());                                                  \
+    for (std::size_t i = 0; i < rows.size(); ++i) column.mutable_data()[i] = rows[i]->summary.name; \
+    columns[#name] = column;                                                                        \
+  }
+  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+  auto fingerprints = empty_column<std::uint64_t>(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) fingerprints.mutable_data()[i] = rows[i]->fingerprint.value_or(0);
+  columns["fingerprint"] = fingerprints;
+  pack_histograms(rows, columns);
+  return columns;
+}
+
+// A column of the mapping as an array of its type; the value of an empty tensor where it is missing.
+template <class T>
+class Column {
+ public:
+  Column(const py::dict& columns, const char* name, T missing, std::size_t size) : missing_(missing) {
+    if (!columns.contains(name)) return;
+    array_ = py::array_t<T, py::array::c_style>::ensure(columns[name]);
+    if (!array_ || array_.ndim() != 1 || static_cast<std::size_t>(array_.size()) != size) {
+      PyErr_Clear();
+      throw py::value_error("columns: " + std::string(name) + " is not a column of " + std::to_string(size) +
+                            " numbers");
+    }
+    data_ = array_.data();
+  }
+  T operator[](std::size_t i) const { return data_ == nullptr ? missing_ : data_[i]; }
+
+ private:
+  py::array_t<T, py::array::c_style> array_;
+  const T* data_ = nullptr;
+  T missing_;
+};
+
+// A statistic of every row. Extremes are float64: exact for all dtypes but 64-bit integers beyond 2^53.
+template <class T, class Get>
+py::array_t<T> statistic_of(const py::dict& columns, std::size_t size, Get get) {
+#define TENSOMETER_FIELD(type, name, empty, rule) const Column<type> name##_column(columns, #name, empty, size);
+  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+  auto result = empty_column<T>(size);
+  T* out = result.mutable_data();
+  const FloatEnvironment environment;
+  for (std::size_t i = 0; i < size; ++i) {
+    Summary s;
+#define TENSOMETER_FIELD(type, name, empty, rule) s.name = name##_column[i];
+    TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+    out[i] = static_cast<T>(get(s));
+  }
+  return result;
+}
+
+py::array unpack(const py::dict& columns, py::handle statistic, py::handle rows) {
+  const std::string name = short_text_of(statistic, "statistic");
+  const auto size = static_cast<std::size_t>(whole_number(rows, "rows", 0, 1L << 40));
+#define TENSOMETER_KIND_whole(expression) \
+  return statistic_of<std::uint64_t>(columns, size, [](const Summary& s) { return expression; });
+#define TENSOMETER_KIND_real(expression) \
+  return statistic_of<double>(columns, size, [](const Summary& s) { return expression; });
+#define TENSOMETER_KIND_extreme(expression) TENSOMETER_KIND_real(expression)
+#define TENSOMETER_ROW(known, kind, expression, doc) \
+  if (name == #known) {                              \
+    TENSOMETER_KIND_##kind(expression)               \
+  }
+  TENSOMETER_STATISTICS(TENSOMETER_ROW)
+#undef TENSOMETER_ROW
+  throw py::value_error("statistic: '" + name + "' is unknown; see tensometer.SummaryTable.columns");
+}
+
+LogHistogram histogram_of(const py::array_t<std::uint32_t, py::array::c_style | py::array::forcecast>& bins,
+                          const py::array_t<std::uint64_t, py::array::c_style | py::array::forcecast>& counts,
+                          py::handle resolution, bool sampled) {
+  LogHistogram histogram;
+  histogram.resolution = static_cast<unsigned>(whole_number(resolution, "resolution", 0, max_resolution));
+  histogram.sampled = sampled;
+  histogram.bins.assign(bins.data(), bins.data() + bins.size());
+  histogram.counts.assign(counts.data(), counts.data() + counts.size());
+  return restore_histogram(save(histogram));  // which checks it
+}
+
+}  // namespace
+
+void register_records(py::module_& m) {
+  m.def("log_histogram", &histogram_of, py::arg("bins"), py::arg("counts"), py::arg("resolution"), py::arg("sampled"),
+        R"(The LogHistogram with these bins, ascending, and their counts. ValueError for what no histogram holds.)");
+  m.def("pack", &pack, py::arg("tables"), R"(The rows of SummaryTables as columns: a dictionary from names to arrays.
+
+The fields of a summary and the fingerprint (0 if there is none) have one element a row, and so have histogram_resolution (255:
+no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another.)");
+  m.def("unpack", &unpack, py::arg("columns"), py::arg("statistic"), py::arg("rows"),
+        R"(One statistic of every row of packed columns: an array of shape (rows,), uint64 for counts, else float64.
+
+A missing column stands for the field of an empty tensor. ValueError for an unknown statistic or a column of another length.)");
+}
+
+}  // namespace tensometer

@@ -1,0 +1,161 @@
+"""Reads a run, also while it is written."""
+
+import difflib
+import json
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tensometer.store.place import Place, open_place
+from tensometer.store.segment import COLUMNS, Column, SegmentError, TensorKey, decode_segment
+from tensometer.store.series import Series, taken
+from tensometer.store.writer import RUN_FILE, SUFFIX
+
+_RANK = re.compile(r"rank-(\d{5})")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A segment whose numbers of tensors and phases are those of the run."""
+
+    rank: int
+    columns: dict[str, Column]
+
+
+class Run:
+    """A run directory or URL. It shows the segments that were complete at the last refresh().
+
+    A damaged segment is skipped: one RuntimeWarning names it, and `damaged` keeps its sentence.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self._place: Place = open_place(url)
+        self.url = self._place.url
+        self.damaged: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._keys: dict[TensorKey, int] = {}
+        self._phases: dict[str, int] = {}
+        self._parts: list[_Part] = []
+        self._joined: dict[int, dict[str, Column]] = {}
+        try:
+            self.about: dict[str, Any] = json.loads(self._place.read(RUN_FILE))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.url}: there is no run here (no {RUN_FILE})") from None
+        except ValueError as error:
+            raise ValueError(f"{self.url}: {RUN_FILE} is not valid JSON: {error}") from error
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Read what has been written since; returns the number of new rows."""
+        rows = 0
+        for folder in self._place.names():
+            match = _RANK.fullmatch(folder)
+            if match is None:
+                continue
+            for name in self._place.names(folder):
+                path = f"{folder}/{name}"
+                if name.endswith(SUFFIX) and path not in self._seen:
+                    self._seen.add(path)
+                    rows += self._add(path, int(match[1]))
+        return rows
+
+    def _add(self, path: str, rank: int) -> int:
+        try:
+            segment = decode_segment(self._place.read(path), path)
+        except (SegmentError, OSError) as error:
+            self.damaged[path] = str(error)
+            warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=4)
+            return 0
+        tensors = [self._keys.setdefault(key, len(self._keys)) for key in segment.tensors]
+        phases = [self._phases.setdefault(phase, len(self._phases)) for phase in segment.phases]
+        columns = dict(segment.columns)
+        if segment.rows:
+            columns["tensor"] = np.array(tensors, np.uint32)[segment.columns["tensor"]]
+            columns["phase"] = np.array(phases, np.uint16)[segment.columns["phase"]]
+        self._parts.append(_Part(rank, columns))
+        self._joined.pop(rank, None)
+        return segment.rows
+
+    @property
+    def ranks(self) -> list[int]:
+        """The writers of the run that have stored something."""
+        return sorted({part.rank for part in self._parts})
+
+    @property
+    def phases(self) -> list[str]:
+        """Names of phases, in the order in which they appeared."""
+        return list(self._phases)
+
+    def tensors(self, collection: str | None = None, regex: str | None = None) -> list[TensorKey]:
+        """What was recorded, in the order of appearance; of one collection, with names that `regex` finds itself in."""
+        pattern = None if regex is None else re.compile(regex)
+        return [
+            key
+            for key in self._keys
+            if (collection is None or key.collection == collection) and (pattern is None or pattern.search(key.name))
+        ]
+
+    def steps(self, phase: str | None = None, rank: int | None = None) -> npt.NDArray[np.int64]:
+        """The steps that anything was recorded at, ascending, without repetition."""
+        found = [np.zeros(0, np.int64)]
+        for one in self.ranks if rank is None else [rank]:
+            columns = self._columns(one)
+            found.append(columns["step"][_in_phase(columns, self._phase_number(phase))])
+        return np.unique(np.concatenate(found))
+
+    def series(
+        self, name: str, *, collection: str | None = None, phase: str | None = None, rank: int | None = None
+    ) -> Series:
+        """All rows of one tensor. KeyError for a name that was not recorded, with those nearest to it.
+
+        collection: where several have the name. rank: by default the first that recorded it.
+        """
+        ids = [
+            number
+            for key, number in self._keys.items()
+            if key.name == name and (collection is None or key.collection == collection)
+        ]
+        collections = sorted({key.collection for key, number in self._keys.items() if number in ids})
+        if len(collections) > 1:
+            raise KeyError(f"{name!r} is in several collections ({', '.join(collections)}); give collection=")
+        for one in self.ranks if rank is None else [rank]:
+            columns = self._columns(one)
+            rows = np.flatnonzero(np.isin(columns["tensor"], ids) & _in_phase(columns, self._phase_number(phase)))
+            if len(rows):
+                return self._series(columns, rows, one)
+        nearest = difflib.get_close_matches(name, [key.name for key in self._keys], 3)
+        hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
+        raise KeyError(f"{name!r} was not recorded{hint}")
+
+    def _series(self, columns: dict[str, Column], rows: npt.NDArray[np.intp], rank: int) -> Series:
+        rows = rows[np.argsort(columns["step"][rows], kind="stable")]
+        part = taken(columns, rows)
+        names = list(self._phases)
+        key = list(self._keys)[int(part["tensor"][-1])]
+        return Series(key, rank, tuple(names[number] for number in part["phase"].tolist()), part)
+
+    def _phase_number(self, phase: str | None) -> int | None:
+        return None if phase is None else self._phases.get(phase, -1)
+
+    def _columns(self, rank: int) -> dict[str, Column]:
+        if rank not in self._joined:
+            parts = [part.columns for part in self._parts if part.rank == rank]
+            empty = {name: np.zeros(0, dtype) for name, (dtype, _) in COLUMNS.items()}
+            self._joined[rank] = {name: np.concatenate([part[name] for part in (empty, *parts)]) for name in COLUMNS}
+        return self._joined[rank]
+
+
+def _in_phase(columns: dict[str, Column], phase: int | None) -> npt.NDArray[np.bool_]:
+    if phase is None:
+        return np.ones(len(columns["phase"]), np.bool_)
+    return np.asarray(columns["phase"].astype(np.int64) == phase)
+
+
+def open_run(url: str | os.PathLike[str]) -> Run:
+    """Open a run, finished or not. FileNotFoundError where there is none; see Run."""
+    return Run(url)

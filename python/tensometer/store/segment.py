@@ -1,0 +1,222 @@
+"""A segment: one batch of summaries in columns, as docs/format.md specifies it."""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from tensometer._core import SummaryTable, pack
+
+MAGIC = b"tmzstats"
+VERSION = 1
+ALIGNMENT = 64
+# Far beyond what a writer puts into a segment (some 5 MB); it bounds what a hostile header makes a reader allocate.
+MAX_PAYLOAD = 1 << 30
+_HEADER = struct.Struct("<8sIIQ")
+# zstd's own default: on summaries, higher levels gain 3 % for three times the time.
+_LEVEL = 3
+
+Column = npt.NDArray[Any]
+
+# Name -> (dtype, value in every row where the column is absent). The last two have one element a bin, not a row.
+_LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
+ROW_COLUMNS: dict[str, tuple[str, float | int]] = {
+    "step": ("<i8", 0),
+    "time": ("<f8", 0.0),
+    "phase": ("<u2", 0),
+    "tensor": ("<u4", 0),
+    **dict.fromkeys(("count", "zeros", "negatives", "nan", "posinf", "neginf"), ("<u8", 0)),
+    "min": ("<f8", np.inf),
+    "max": ("<f8", -np.inf),
+    **dict.fromkeys(("mean", "m2", "abs_sum"), ("<f8", 0.0)),
+    "exponent": ("<i8", 0),
+    "integer_min": ("<i8", _LARGEST),
+    "integer_max": ("<i8", _SMALLEST),
+    "fingerprint": ("<u8", 0),
+    "histogram_resolution": ("<u1", 255),
+    "histogram_sampled": ("<u1", 0),
+    "histogram_bins": ("<u4", 0),
+}
+BIN_COLUMNS: dict[str, tuple[str, float | int]] = {"bin_step": ("<u2", 0), "bin_count": ("<u8", 0)}
+COLUMNS = ROW_COLUMNS | BIN_COLUMNS
+
+
+class SegmentError(ValueError):
+    """A segment cannot be read. The message is one sentence that begins with the segment's name."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(f"{name}: {sentence}")
+
+
+@dataclass(frozen=True)
+class TensorKey:
+    """What a row is about; rows refer to it by number. `facts` are JSON values that rules may read."""
+
+    name: str
+    collection: str
+    dtype: str
+    shape: tuple[int, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The summaries of one step: row i of `table` is of the tensor `keys[i]`. `time` is in seconds since 1970."""
+
+    step: int
+    time: float
+    phase: str
+    keys: Sequence[TensorKey]
+    table: SummaryTable
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment in memory: every column of ROW_COLUMNS with `rows` elements, and those of BIN_COLUMNS."""
+
+    rows: int
+    rank: int
+    tensors: tuple[TensorKey, ...]
+    phases: tuple[str, ...]
+    columns: dict[str, Column]
+
+
+def encode_segment(records: Sequence[Record], *, rank: int = 0) -> bytes:
+    """The records as one segment. ValueError if a table has another number of rows than keys."""
+    numbers: dict[TensorKey, int] = {}
+    phases: dict[str, int] = {}
+    steps, times, phase_ids, tensor_ids = [], [], [], []
+    for record in records:
+        if len(record.table) != len(record.keys):
+            raise ValueError(f"keys: {len(record.keys)} given for a table of {len(record.table)} rows")
+        rows = len(record.keys)
+        steps.append(np.full(rows, record.step, np.int64))
+        times.append(np.full(rows, record.time, np.float64))
+        phase_ids.append(np.full(rows, phases.setdefault(record.phase, len(phases)), np.uint16))
+        tensor_ids.append(np.array([numbers.setdefault(key, len(numbers)) for key in record.keys], np.uint32))
+    columns = pack([record.table for record in records])
+    for name, parts in (("step", steps), ("time", times), ("phase", phase_ids), ("tensor", tensor_ids)):
+        columns[name] = np.concatenate(parts) if parts else np.zeros(0, ROW_COLUMNS[name][0])
+    schema = {
+        "version": VERSION,
+        "rows": len(columns["step"]),
+        "rank": rank,
+        "tensors": [
+            {"name": key.name, "collection": key.collection, "dtype": key.dtype, "shape": list(key.shape)}
+            | ({"facts": dict(key.facts)} if key.facts else {})
+            for key in numbers
+        ],
+        "phases": list(phases),
+    }
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(_payload(schema, columns))
+
+
+def _payload(schema: dict[str, Any], columns: dict[str, Column]) -> bytes:
+    """Header, schema, columns. What holds its default in every row is left out."""
+    kept = {}
+    for name, (dtype, default) in COLUMNS.items():
+        column = np.ascontiguousarray(columns[name], dtype)
+        if len(column) and (name in BIN_COLUMNS or not bool((column == default).all())):
+            kept[name] = column
+    places: list[dict[str, Any]] = []
+    # Offsets are part of the schema that they depend on: they count from its padded end.
+    at = 0
+    for name, column in kept.items():
+        places.append({"name": name, "dtype": COLUMNS[name][0], "offset": at, "count": len(column)})
+        at += -(-column.nbytes // ALIGNMENT) * ALIGNMENT
+    text = json.dumps(schema | {"columns": places}, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-(_HEADER.size + len(text)) % ALIGNMENT)
+    parts = [_HEADER.pack(MAGIC, VERSION, len(text), _HEADER.size + len(text) + at), text]
+    for column in kept.values():
+        planes = column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
+        parts.append(planes + bytes(-len(planes) % ALIGNMENT))
+    return b"".join(parts)
+
+
+def decode_segment(data: bytes, name: str = "segment") -> Segment:
+    """The segment whose bytes these are. SegmentError for anything else; no claim makes it allocate without bound."""
+    payload = _decompressed(data, name)
+    if len(payload) < _HEADER.size:
+        raise SegmentError(name, f"has {len(payload)} bytes, less than its header of {_HEADER.size}")
+    magic, version, schema_size, size = _HEADER.unpack_from(payload)
+    if magic != MAGIC:
+        raise SegmentError(name, "does not begin as a segment does")
+    if version != VERSION:
+        raise SegmentError(name, f"has version {version}; this reader knows {VERSION}")
+    if size != len(payload) or _HEADER.size + schema_size > size:
+        raise SegmentError(name, f"has {len(payload)} bytes, and its header speaks of {size} and {schema_size}")
+    begin = _HEADER.size + schema_size
+    try:
+        schema = json.loads(payload[_HEADER.size : begin])
+        tensors = tuple(_key(entry) for entry in schema["tensors"])
+        phases = tuple(map(str, schema["phases"]))
+        rows, rank = int(schema["rows"]), int(schema["rank"])
+        columns = {entry["name"]: _column(payload, begin, entry) for entry in schema["columns"]}
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise SegmentError(name, f"has no valid schema: {type(error).__name__} {error}") from error
+    segment = Segment(rows, rank, tensors, phases, _whole(columns, rows, name))
+    _check(segment, name)
+    return segment
+
+
+def _decompressed(data: bytes, name: str) -> bytes:
+    try:
+        size = zstandard.get_frame_parameters(data).content_size
+        if size > MAX_PAYLOAD:
+            raise SegmentError(name, f"claims {size} bytes; at most {MAX_PAYLOAD} are read")
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        payload = decompressor.decompress(data)
+        if decompressor.eof and not decompressor.unused_data:
+            return payload
+    except zstandard.ZstdError as error:
+        raise SegmentError(name, f"is damaged: {error}") from error
+    raise SegmentError(name, "is truncated, or something follows it")
+
+
+def _key(entry: dict[str, Any]) -> TensorKey:
+    shape = tuple(int(extent) for extent in entry["shape"])
+    facts = entry.get("facts", {})
+    if not isinstance(facts, dict):
+        raise TypeError("facts are no object")
+    return TensorKey(str(entry["name"]), str(entry["collection"]), str(entry["dtype"]), shape, facts)
+
+
+def _column(payload: bytes, begin: int, entry: dict[str, Any]) -> Column:
+    dtype, (offset, count) = np.dtype(COLUMNS[entry["name"]][0]), (int(entry["offset"]), int(entry["count"]))
+    if entry["dtype"] != COLUMNS[entry["name"]][0] or offset < 0 or count < 0:
+        raise ValueError(f"column {entry['name']} is not what the format says")
+    if begin + offset + count * dtype.itemsize > len(payload):
+        raise ValueError(f"column {entry['name']} ends behind the segment")
+    planes = np.frombuffer(payload, np.uint8, count * dtype.itemsize, begin + offset)
+    return np.ascontiguousarray(planes.reshape(dtype.itemsize, count).T).view(dtype).reshape(count)
+
+
+def _whole(columns: dict[str, Column], rows: int, name: str) -> dict[str, Column]:
+    """Every column of the format, of the right length."""
+    if not 0 <= rows <= MAX_PAYLOAD:
+        raise SegmentError(name, f"claims {rows} rows")
+    if rows and "tensor" not in columns and not columns:
+        raise SegmentError(name, f"claims {rows} rows and has no column")
+    whole = {}
+    for column, (dtype, default) in ROW_COLUMNS.items():
+        found = columns.get(column)
+        if found is not None and len(found) != rows:
+            raise SegmentError(name, f"has {rows} rows, and {len(found)} in column {column}")
+        whole[column] = np.broadcast_to(np.array(default, dtype), (rows,)) if found is None else found
+    bins = int(whole["histogram_bins"].astype(np.uint64).sum())
+    for column, (dtype, _) in BIN_COLUMNS.items():
+        whole[column] = columns.get(column, np.zeros(0, dtype))
+        if len(whole[column]) != bins:
+            raise SegmentError(name, f"has {bins} bins, and {len(whole[column])} in column {column}")
+    return whole
+
+
+def _check(segment: Segment, name: str) -> None:
+    for column, known in (("tensor", segment.tensors), ("phase", segment.phases)):
+        if segment.rows and int(segment.columns[column].max()) >= len(known):
+            raise SegmentError(name, f"refers to {column} {int(segment.columns[column].max())} of {len(known)}")

@@ -1,0 +1,197 @@
+"""Writes a run: a thread of its own encodes, compresses and stores; the caller never waits for it."""
+
+import atexit
+import json
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tensometer._core import __version__
+from tensometer.store.place import Place, open_place
+from tensometer.store.segment import VERSION, Record, encode_segment
+
+RUN_FILE = "run.json"
+SUFFIX = ".tmz"
+# Seconds between attempts at a place that does not take a segment: doubled from the first to the last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
+
+
+def rank_folder(rank: int) -> str:
+    """The folder of one writer."""
+    return f"rank-{rank:05d}"
+
+
+class RunWriter:
+    """Appends records to a run; other writers may do the same under other ranks.
+
+    url: a path, or a URL that fsspec knows. Segments close after `flush_seconds` or `flush_rows`. What does not fit
+    into `queue_rows`, because the place takes nothing, is dropped and counted in `dropped`; the first problem is a
+    RuntimeWarning in the caller's thread, all are in `problems`. An earlier run at the same place is continued.
+    TypeError or ValueError for wrong arguments; nothing is raised later.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        config: Mapping[str, Any] | None = None,
+        flush_seconds: float = 5.0,
+        flush_rows: int = 50_000,
+        queue_rows: int = 500_000,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: {rank} is not from 0 to {world_size - 1}, the world size less 1")
+        self._place: Place = open_place(url)
+        self.rank = rank
+        self._about = {"world_size": world_size, "config": dict(config or {})}
+        json.dumps(self._about)  # TypeError now rather than in the thread
+        self._flush_seconds, self._flush_rows, self._queue_rows = flush_seconds, flush_rows, queue_rows
+        self.dropped = 0
+        self.problems: list[str] = []
+        self._warned = False
+        self._pending: deque[Record] = deque()
+        self._pending_rows = 0
+        self._oldest = 0.0
+        self._asked = False  # to write what there is, at once
+        self._closing = False
+        self._busy = False
+        self._next: int | None = None
+        self._changed = threading.Condition()
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._work, name="tensometer-writer", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def submit(self, record: Record) -> None:
+        """Hand over a record; returns at once. After close(), and in the child of a fork, records are dropped."""
+        with self._changed:
+            rows = len(record.keys)
+            if self._closing or os.getpid() != self._pid or self._pending_rows + rows > self._queue_rows:
+                self.dropped += rows
+            else:
+                if not self._pending:
+                    self._oldest = time.monotonic()
+                self._pending.append(record)
+                self._pending_rows += rows
+                if self._pending_rows >= self._flush_rows or len(self._pending) == 1:
+                    self._changed.notify_all()
+        self._warn()
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait until what was submitted is stored; False if it is not after `timeout` seconds."""
+        with self._changed:
+            self._asked = True
+            self._changed.notify_all()
+            stored = self._changed.wait_for(lambda: not self._pending and not self._busy, timeout)
+        self._warn()
+        return stored
+
+    def close(self, timeout: float = 30.0) -> bool:
+        """Flush and end the thread; False if something could not be stored, which is then dropped and counted."""
+        if os.getpid() != self._pid:
+            return False
+        atexit.unregister(self.close)
+        stored = self.flush(timeout)
+        with self._changed:
+            self._closing = True
+            self.dropped += self._pending_rows
+            self._pending.clear()
+            self._pending_rows = 0
+            self._changed.notify_all()
+        self._thread.join(1.0)
+        return stored
+
+    def _warn(self) -> None:
+        if self.problems and not self._warned:
+            self._warned = True
+            warnings.warn(f"tensometer: {self.problems[0]}; training goes on", RuntimeWarning, stacklevel=3)
+
+    def _work(self) -> None:
+        while (batch := self._due()) is not None:
+            self._store(batch)
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+    def _due(self) -> list[Record] | None:
+        """The next batch when it is time to store one; None at the end."""
+        with self._changed:
+            while True:
+                if self._closing:
+                    return None
+                left = self._oldest + self._flush_seconds - time.monotonic()
+                if self._pending and (self._asked or self._pending_rows >= self._flush_rows or left <= 0):
+                    break
+                self._asked = self._asked and bool(self._pending)
+                self._changed.wait(left if self._pending else None)
+            batch: list[Record] = []
+            rows = 0
+            while self._pending and rows < self._flush_rows:
+                batch.append(self._pending.popleft())
+                rows += len(batch[-1].keys)
+            self._pending_rows -= rows
+            self._oldest = time.monotonic()
+            self._busy = True
+            return batch
+
+    def _store(self, batch: list[Record]) -> None:
+        pause = _FIRST_PAUSE
+        data: bytes | None = None
+        while True:
+            # What a store raises is not a closed list, and nothing may end this thread.
+            try:
+                if data is None:
+                    data = encode_segment(batch, rank=self.rank)
+                self._put(data)
+                return
+            except FileExistsError:
+                assert self._next is not None
+                self._next += 1
+                continue
+            except Exception as error:
+                self._note(f"{self._place.url}: a segment could not be stored: {type(error).__name__}: {error}")
+                if data is None:  # nothing that waiting mends
+                    self.dropped += sum(len(record.keys) for record in batch)
+                    return
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, pause):
+                    self.dropped += sum(len(record.keys) for record in batch)
+                    return
+            pause = min(2 * pause, _LAST_PAUSE)
+
+    def _put(self, data: bytes) -> None:
+        folder = rank_folder(self.rank)
+        if self._next is None:
+            self._begin()
+            numbers = [int(name[: -len(SUFFIX)]) for name in self._place.names(folder) if _is_segment(name)]
+            self._next = max(numbers, default=-1) + 1
+        self._place.write(f"{folder}/{self._next:09d}{SUFFIX}", data)
+        self._next += 1
+
+    def _begin(self) -> None:
+        """run.json, by whoever comes first."""
+        about = {
+            "format": VERSION,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": {"tensometer": __version__, "numpy": np.__version__},
+        }
+        try:
+            self._place.write(RUN_FILE, json.dumps(about | self._about, indent=2).encode() + b"\n")
+        except FileExistsError:
+            return
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems and len(self.problems) < 100:
+            self.problems.append(problem)
+
+
+def _is_segment(name: str) -> bool:
+    return name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdecimal()

@@ -1,0 +1,354 @@
+"""A run written by one thread and read by others: complete segments, damage, resumption, places that fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensometer
+from tensometer import store
+from tensometer.store import Record, RunWriter, TensorKey, open_run
+
+
+def record(step: int, *, phase: str = "train", size: int = 10, histogram: bool = True) -> Record:
+    """Two tensors whose numbers tell the step."""
+    tensors = {"w": np.full(size, step, np.float32), "b": np.arange(size, dtype=np.float32) + step}
+    keys = [TensorKey(name, "weights", "float32", (size,)) for name in tensors]
+    table = tensometer.summarize_many(tensors, histogram=histogram, resolution=3)
+    return Record(step, 1e9 + step, phase, keys, table)
+
+
+def write(url: Path | str, steps: range, **options: Any) -> None:
+    writer = RunWriter(url, **options)
+    for step in steps:
+        writer.submit(record(step, phase="eval" if step % 10 == 9 else "train"))
+    assert writer.close()
+    assert (writer.dropped, writer.problems) == (0, [])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_what_was_written_is_read(tmp_path: Path, rows: int) -> None:
+    write(tmp_path / "run", range(50), flush_rows=rows, config={"every": 1})
+    run = open_run(tmp_path / "run")
+    assert (run.about["format"], run.about["world_size"], run.about["config"]) == (1, 1, {"every": 1})
+    assert run.ranks == [0]
+    assert [key.name for key in run.tensors()] == ["w", "b"]
+    assert [key.name for key in run.tensors(collection="weights", regex="^b")] == ["b"]
+    assert run.tensors(collection="gradients") == []
+    assert run.phases == ["train", "eval"]
+    assert run.steps().tolist() == list(range(50))
+    assert run.steps("eval").tolist() == [9, 19, 29, 39, 49]
+    assert run.steps("test").tolist() == []
+    series = run.series("w")
+    assert len(series) == 50
+    assert series.key == TensorKey("w", "weights", "float32", (10,))
+    assert series.steps.tolist() == series["mean"].tolist() == series["max"].tolist() == list(range(50))
+    assert series.times.tolist() == [1e9 + step for step in range(50)]
+    assert series["count"].tolist() == [10] * 50
+    assert series["std"].tolist() == [0] * 50
+    assert run.series("b", phase="eval").steps.tolist() == [9, 19, 29, 39, 49]
+    assert set(run.series("b", phase="eval").phases) == {"eval"}
+
+
+def test_histograms_come_back(tmp_path: Path) -> None:
+    write(tmp_path, range(20))
+    series = open_run(tmp_path).series("b")
+    for row in (0, 7, -1):
+        found = series.histogram(row)
+        assert found == record(int(series.steps[row])).table["b"].histogram
+    with pytest.raises(IndexError):
+        series.histogram(20)
+    counts, edges = series.histograms()
+    assert counts.shape == (20, len(edges))
+    assert counts.sum(axis=1).tolist() == [10] * 20
+    assert (np.diff(edges[:, 0]) > 0).all()
+    x = np.arange(10, dtype=np.float32) + 19
+    inside = [((x >= low) & (x < high)).sum() for low, high in edges]
+    assert counts[19].tolist() == inside
+
+
+def test_series_without_histograms(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    writer.submit(record(0, histogram=False))
+    writer.close()
+    series = open_run(tmp_path).series("w")
+    assert series.histogram(0) is None
+    assert series.histograms()[0].shape == (1, 0)
+
+
+def test_names_that_were_not_recorded(tmp_path: Path) -> None:
+    write(tmp_path, range(2))
+    run = open_run(tmp_path)
+    with pytest.raises(KeyError, match="'ww' was not recorded; the nearest are w"):
+        run.series("ww")
+    with pytest.raises(KeyError, match="'w' was not recorded"):
+        run.series("w", rank=3)
+    with pytest.raises(ValueError, match="statistic: 'l7' is unknown"):
+        run.series("w")["l7"]
+
+
+def test_one_name_in_two_collections(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    table = tensometer.summarize_many([np.ones(3), np.zeros(3)])
+    keys = [TensorKey("w", collection, "float64", (3,)) for collection in ("weights", "gradients")]
+    writer.submit(Record(0, 0.0, "train", keys, table))
+    writer.close()
+    run = open_run(tmp_path)
+    with pytest.raises(KeyError, match=r"in several collections \(gradients, weights\); give collection="):
+        run.series("w")
+    assert run.series("w", collection="gradients")["max"].tolist() == [0]
+
+
+def test_a_run_is_continued(tmp_path: Path) -> None:
+    write(tmp_path, range(5))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    write(tmp_path, range(3, 8))
+    assert {path: path.read_bytes() for path in before} == before
+    assert open_run(tmp_path).series("w").steps.tolist() == [0, 1, 2, 3, 3, 4, 4, 5, 6, 7]
+
+
+def test_ranks(tmp_path: Path) -> None:
+    for rank in (1, 0):
+        write(tmp_path, range(rank, 4), rank=rank, world_size=2)
+    run = open_run(tmp_path)
+    assert run.ranks == [0, 1]
+    assert [run.series("w", rank=rank).steps.tolist() for rank in (None, 0, 1)] == [[0, 1, 2, 3]] * 2 + [[1, 2, 3]]
+    assert run.steps(rank=1).tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="rank: 2 is not from 0 to 1"):
+        RunWriter(tmp_path, rank=2, world_size=2)
+
+
+def test_damaged_segments_are_named_and_skipped(tmp_path: Path) -> None:
+    write(tmp_path, range(4), flush_rows=1)
+    second = tmp_path / "rank-00000" / "000000001.tmz"
+    second.write_bytes(second.read_bytes()[:-3])
+    (tmp_path / "rank-00000" / "notes.txt").write_text("not a segment")
+    with pytest.warns(RuntimeWarning, match=r"rank-00000/000000001\.tmz: is truncated.*; it is skipped"):
+        run = open_run(tmp_path)
+    assert list(run.damaged) == ["rank-00000/000000001.tmz"]
+    assert run.series("w").steps.tolist() == [0, 2, 3]
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no run here"):
+        open_run(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="there is no run here"):
+        open_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json is not valid JSON"):
+        open_run(tmp_path)
+    for wrong in (None, 3, ""):
+        with pytest.raises((TypeError, ValueError), match="url: "):
+            open_run(wrong)  # type: ignore[arg-type]
+
+
+def test_reading_while_writing(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def training() -> None:
+        write(tmp_path, range(400), flush_rows=3)
+        done.set()
+
+    thread = threading.Thread(target=training)
+    thread.start()
+    while not (tmp_path / "run.json").exists():
+        time.sleep(0.001)
+    run = open_run(tmp_path)
+    steps = 0
+    while not done.is_set():
+        run.refresh()
+        found = run.steps().tolist()
+        assert found == list(range(len(found)))
+        assert len(found) >= steps
+        steps = len(found)
+    thread.join()
+    run.refresh()
+    assert run.series("w")["mean"].tolist() == list(range(400))
+    assert run.damaged == {}
+
+
+def test_flush_makes_it_visible(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, flush_seconds=1000)
+    writer.submit(record(0))
+    assert writer.flush()
+    run = open_run(tmp_path)
+    assert run.steps().tolist() == [0]
+    writer.submit(record(1))
+    assert run.refresh() == 0
+    assert writer.flush()
+    assert run.refresh() == 2
+    assert writer.close()
+
+
+def test_segments_close_by_time(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, flush_seconds=0.05)
+    writer.submit(record(0))
+    deadline = time.monotonic() + 10
+    while not list(tmp_path.glob("rank-*/*.tmz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    writer.close()
+
+
+class Failing:
+    """A place that takes nothing for a while."""
+
+    url = "failing://"
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.files: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes:
+        return self.files[name]
+
+    def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("refused")
+        if name in self.files and not replace:
+            raise FileExistsError(name)
+        self.files[name] = data
+
+    def names(self, folder: str = "") -> list[str]:
+        return [name.rpartition("/")[2] for name in self.files if name.startswith(folder)]
+
+
+def test_a_place_that_comes_back_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Failing(3)
+    monkeypatch.setattr(store.writer, "open_place", lambda _: place)
+    writer = RunWriter("failing://", flush_rows=1)
+    writer.submit(record(0))
+    deadline = time.monotonic() + 10
+    while not writer.problems:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    with pytest.warns(RuntimeWarning, match="could not be stored: ConnectionError: refused; training goes on"):
+        writer.submit(record(1))
+    for step in range(2, 5):
+        writer.submit(record(step))
+    assert writer.close()
+    assert writer.dropped == 0
+    assert len(place.files) == 6
+    assert len(writer.problems) == 1
+
+
+def test_a_place_that_stays_away_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.writer, "open_place", lambda _: Failing(10**9))
+    writer = RunWriter("failing://", flush_rows=1, queue_rows=10)
+
+    def training() -> None:
+        for step in range(50):
+            begin = time.perf_counter()
+            writer.submit(record(step))
+            assert time.perf_counter() - begin < 0.1
+            time.sleep(0.002)
+
+    with pytest.warns(RuntimeWarning, match="training goes on"):
+        training()
+    assert not writer.close(timeout=0.2)
+    assert writer.dropped == 100
+    writer.submit(record(99))
+    assert writer.dropped == 102
+
+
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    writer = RunWriter(tmp_path / "file" / "run")
+    writer.submit(record(0))
+    with pytest.warns(RuntimeWarning, match="NotADirectoryError"):
+        assert not writer.close(timeout=0.5)
+    assert writer.dropped == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # of a process with threads that forks
+def test_the_child_of_a_fork_writes_nothing(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    writer.submit(record(0))
+    child = os.fork()
+    if child == 0:
+        writer.submit(record(1))
+        os._exit(0 if not writer.close() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert writer.close()
+    assert open_run(tmp_path).steps().tolist() == [0]
+
+
+def test_an_interpreter_that_ends_flushes(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_run import RunWriter, record
+writer = RunWriter({str(tmp_path)!r}, flush_seconds=1000)
+for step in range(3):
+    writer.submit(record(step))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert open_run(tmp_path).steps().tolist() == [0, 1, 2]
+
+
+def test_killed_at_any_moment(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Whatever was complete reads; what begins is not seen; the run goes on behind it."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_run import RunWriter, record
+writer = RunWriter(sys.argv[1], flush_seconds=0.002)
+print("ready", flush=True)
+for step in range(10**9):
+    writer.submit(record(step))
+    if step % 5 == 0:
+        writer.flush()
+"""
+    for trial in range(12):
+        place = tmp_path / str(trial)
+        with subprocess.Popen([sys.executable, "-c", program, str(place)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(float(rng.uniform(0, 0.15)))
+            process.send_signal(signal.SIGKILL)
+        if not (place / "run.json").exists():
+            continue
+        run = open_run(place)
+        steps = run.steps().tolist()
+        assert steps == list(range(len(steps)))
+        write(place, range(len(steps), len(steps) + 3))
+        run.refresh()
+        assert run.steps().tolist() == list(range(len(steps) + 3))
+        assert run.damaged == {}
+
+
+def test_any_url(rng: np.random.Generator) -> None:
+    url = f"memory://runs/{rng.integers(1 << 60)}"
+    write(url, range(5), flush_rows=2)
+    write(url, range(5, 7))
+    run = open_run(url)
+    assert run.steps().tolist() == list(range(7))
+    with pytest.raises(FileNotFoundError):
+        open_run(url + "/missing")
+
+
+def test_run_json_is_for_people(tmp_path: Path) -> None:
+    write(tmp_path, range(1), config={"a": [1, 2]})
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert set(about) == {"format", "created", "versions", "world_size", "config"}
+    with pytest.raises(TypeError):
+        RunWriter(tmp_path, config={"a": object()})
+
+
+def test_a_hundred_thousand_steps_grow_nothing(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, flush_seconds=0.05)
+    template = record(0, histogram=False)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for step in range(20_000):
+        writer.submit(Record(step, float(step), "train", template.keys, template.table))
+    assert writer.close()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert open_run(tmp_path).series("w").steps.tolist() == list(range(20_000))
