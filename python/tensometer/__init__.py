@@ -17,6 +17,7 @@ from tensometer._core import (
     summarize_many,
     summarize_units,
 )
+from tensometer.monitor import Monitor
 from tensometer.scanner import scan
 from tensometer.store import Run, Series, open_run
 
@@ -25,6 +26,7 @@ __all__ = [
     "Comparison",
     "Histogram",
     "LogHistogram",
+    "Monitor",
     "Run",
     "Series",
     "Summary",

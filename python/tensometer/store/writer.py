@@ -14,7 +14,7 @@ import numpy as np
 
 from tensometer._core import __version__
 from tensometer.store.place import Place, open_place
-from tensometer.store.segment import VERSION, Record, encode_segment
+from tensometer.store.segment import VERSION, Record, SegmentError, decode_segment, encode_segment
 
 RUN_FILE = "run.json"
 SUFFIX = ".tmz"
@@ -69,6 +69,22 @@ class RunWriter:
         self._thread = threading.Thread(target=self._work, name="tensometer-writer", daemon=True)
         self._thread.start()
         atexit.register(self.close)
+
+    def last_step(self) -> int:
+        """The last step that an earlier process stored here under this rank; -1 if there is none that can be read."""
+        folder = rank_folder(self.rank)
+        # What a store raises is not a closed list.
+        try:
+            for name in reversed([name for name in self._place.names(folder) if _is_segment(name)]):
+                try:
+                    segment = decode_segment(self._place.read(f"{folder}/{name}"), name)
+                except SegmentError:
+                    continue
+                if segment.rows:
+                    return int(segment.columns["step"].max())
+        except Exception as error:
+            self._note(f"{self._place.url}: cannot be read: {type(error).__name__}: {error}")
+        return -1
 
     def submit(self, record: Record) -> None:
         """Hand over a record; returns at once. After close(), and in the child of a fork, records are dropped."""

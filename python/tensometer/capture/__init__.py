@@ -1,0 +1,1 @@
+"""Capture of training runs: one file a framework, the only places that import it."""
