@@ -1,18 +1,20 @@
-"""The command line: `tensometer scan`."""
+"""The command line: `tensometer scan`, `ls`, `show`."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from tensometer._core import __version__
 from tensometer.checkpoint import printable, reason
 from tensometer.flags import SERVE_DTYPES, Severity
-from tensometer.report import FORMATS, SORT_KEYS, sort_entries, write_report
+from tensometer.report import FORMATS, SHOWN, SORT_KEYS, sort_entries, write_report, write_run, write_series
 from tensometer.report.progress import progress_bar
 from tensometer.scan_report import CHANGES, ScanReport
 from tensometer.scanner import scan
+from tensometer.store import open_run
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".gguf")
 
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
         options = _parser().parse_args(arguments)
-        return _scan(options)
+        return int(options.run(options))
     except BrokenPipeError:
         # The reader has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,6 +50,23 @@ def _fail(sentence: str, code: int) -> int:
     if sys.stderr is not None:
         print(f"tensometer: {printable(sentence)}", file=sys.stderr)
     return code
+
+
+def _ls(options: argparse.Namespace) -> int:
+    write_run(open_run(options.run_url), _stdout(), collection=options.collection, regex=options.filter)
+    return EXIT_CLEAN
+
+
+def _show(options: argparse.Namespace) -> int:
+    chosen = {name: getattr(options, name) for name in ("collection", "phase", "rank", "statistics", "last")}
+    write_series(open_run(options.run_url), options.name, _stdout(), **chosen)
+    return EXIT_CLEAN
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise ValueError("standard output is closed")
+    return sys.stdout
 
 
 def _scan(options: argparse.Namespace) -> int:
@@ -112,9 +131,33 @@ def _replace(output: Path, report: ScanReport, form: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tensometer", description="See the health of every tensor of a model.")
+    about = "See the health of every tensor of a model or of a training run."
+    parser = argparse.ArgumentParser(prog="tensometer", description=about)
     parser.add_argument("--version", action="version", version=f"tensometer {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_scan(commands)
+    _add_runs(commands)
+    return parser
+
+
+def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    ls = commands.add_parser("ls", help="what a training run recorded", description="What a training run recorded.")
+    show = commands.add_parser("show", help="one series of a training run", description="One series of a training run.")
+    for command, run in ((ls, _ls), (show, _show)):
+        command.set_defaults(run=run)
+        command.add_argument("run_url", metavar="RUN", help="a run directory or URL")
+        command.add_argument("--collection", metavar="NAME", help="weights, gradients, losses, ...")
+    ls.add_argument("--filter", metavar="REGEX", help="only tensors whose name the expression matches somewhere")
+    show.add_argument("name", metavar="NAME", help="a name that `tensometer ls` lists")
+    show.add_argument("--phase", metavar="NAME", help="only rows of that phase")
+    show.add_argument("--rank", type=int, metavar="N", help="of which writer (default: the first that recorded it)")
+    show.add_argument("--last", type=_positive, default=20, metavar="N", help="how many rows (default: 20)")
+    show.add_argument(
+        "--statistics", type=lambda text: text.split(","), default=SHOWN, metavar="A,B", help=", ".join(SHOWN)
+    )
+
+
+def _add_scan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "scan",
         help="summarise and judge every tensor of a checkpoint",
@@ -122,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         ".npz, .gguf), of shards through their *.index.json, or of folders.",
         epilog=_EPILOG,
     )
+    command.set_defaults(run=_scan)
     command.add_argument("paths", nargs="+", metavar="PATH", help="a file, an index of shards, or a folder")
     command.add_argument("--format", choices=tuple(FORMATS), default="table", help="default: table")
     command.add_argument(
@@ -150,7 +194,6 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="the type whose range values should fit (default: auto, float16 for float32 and float64 tensors)",
     )
-    return parser
 
 
 def _positive(text: str) -> int:

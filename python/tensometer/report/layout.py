@@ -1,6 +1,6 @@
 """Which columns of a table fit on a terminal, and how names are shortened."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 # The first to go when a table is too wide: what the other columns or the flags tell best goes last.
 _LEAST = ("mean", "l2", "dtype", "zeros", "nonfinite", "std", "histogram", "shape", "largest |difference|", "cosine")
@@ -37,3 +37,12 @@ def shortened(name: str, width: int) -> str:
         return name
     begin = (width - 1) // 3
     return name[:begin] + "\u2026" + name[len(name) - (width - 1 - begin) :]
+
+
+def aligned(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Collection[str]) -> Iterator[str]:
+    """The lines of a table as plain text, numbers to the right."""
+    table = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = zip(row, [heading in numeric for heading in headings], widths, strict=True)
+        yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, right, width in cells).rstrip()

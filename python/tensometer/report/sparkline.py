@@ -1,6 +1,7 @@
 """A histogram as one line of text."""
 
 import numpy as np
+import numpy.typing as npt
 
 from tensometer._core import Summary
 
@@ -25,6 +26,20 @@ def sparkline(summary: Summary) -> str:
     counts = histogram.to_uniform(edges)
     levels = np.ceil(counts * ((len(BLOCKS) - 1) / max(1.0, counts.max()))).astype(int)
     return "".join(BLOCKS[level] for level in levels.tolist())
+
+
+def trend(values: npt.NDArray[np.float64]) -> str:
+    """A series from its first to its last value, at most WIDTH of them evenly chosen; blank where not finite."""
+    chosen = values[np.unique(np.linspace(0, len(values) - 1, min(WIDTH, len(values))).astype(np.intp))]
+    finite = chosen[np.isfinite(chosen)].tolist()
+    if not finite:
+        return " " * len(chosen)
+    low, height = min(finite), max(finite) - min(finite)
+    steps = len(BLOCKS) - 2
+    return "".join(
+        BLOCKS[1 + (round(steps * (value - low) / height) if height > 0 else 0)] if np.isfinite(value) else " "
+        for value in chosen.tolist()
+    )
 
 
 def as_ascii(text: str) -> str:

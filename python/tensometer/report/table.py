@@ -7,7 +7,7 @@ from typing import Any, Literal, TextIO
 from tensometer.checkpoint import printable
 from tensometer.extras import available
 from tensometer.flags import Flag, Severity, counted
-from tensometer.report.layout import COLUMN_GAP, fitting, shortened
+from tensometer.report.layout import COLUMN_GAP, aligned, fitting, shortened
 from tensometer.report.sparkline import as_ascii
 from tensometer.scan_report import ScanEntry, ScanReport, Statistics
 
@@ -25,9 +25,9 @@ def write_table(report: ScanReport, stream: TextIO) -> None:
     if rich is not None:
         _write_rich(report, stream)
         return
-    lines = [*_aligned(_HEADINGS, map(_cells, report.entries))]
+    lines = [*aligned(_HEADINGS, map(_cells, report.entries), _NUMERIC)]
     if report.compared:
-        lines += ["", *_aligned(_CHANGE_HEADINGS, _change_rows(report)), _unchanged(report)]
+        lines += ["", *aligned(_CHANGE_HEADINGS, _change_rows(report), _NUMERIC), _unchanged(report)]
     lines += ["", *map(_flag_line, _worst_first(report.flags)), _totals(report)]
     write_text(stream, "\n".join(line.rstrip() for line in lines) + "\n")
 
@@ -78,14 +78,6 @@ def _print_table(console: Any, headings: Row, rows: list[Row], ascii_only: bool)
     if len(kept) < len(headings):
         hidden = ", ".join(heading for heading in headings if heading not in kept)
         console.print(Text(f"not shown at this width: {hidden}", "dim"))
-
-
-def _aligned(headings: Row, rows: Iterable[Row]) -> Iterable[str]:
-    table = [headings, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = zip(row, [heading in _NUMERIC for heading in headings], widths, strict=True)
-        yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, right, width in cells)
 
 
 def _cells(entry: ScanEntry) -> Row:
