@@ -71,11 +71,10 @@ class Series:
         return counts, log_histogram(bins, np.ones(len(bins), np.uint64), resolution, False).edges
 
 
-def taken(columns: dict[str, Column], rows: npt.NDArray[np.intp]) -> dict[str, Column]:
-    """The columns of some rows, with their bins."""
+def taken(columns: dict[str, Column], rows: npt.NDArray[np.intp], bin_ends: npt.NDArray[np.int64]) -> dict[str, Column]:
+    """The columns of some rows, with their bins. bin_ends: where each row's bins end."""
     lengths = columns["histogram_bins"][rows].astype(np.int64)
-    ends = np.cumsum(columns["histogram_bins"], dtype=np.int64)
-    first = (ends - columns["histogram_bins"])[rows]
+    first = bin_ends[rows] - lengths
     # Positions first[0] .. first[0] + lengths[0] - 1, first[1] .., one after another.
     before = np.cumsum(lengths) - lengths
     bins = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
