@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,9 +16,10 @@ import pyarrow.parquet
 import pytest
 import tensometer
 from checkpoint_files import write_safetensors, write_sparse
-from commands import COMMAND, run
+from commands import COMMAND, on_terminal, run
 from tensometer import cli
 from tensometer.report import FORMATS, SORT_KEYS
+from tensometer.report.layout import fitting, shortened
 from tensometer.scan_report import CHANGES, STATISTICS
 
 
@@ -343,3 +345,44 @@ def test_closed_streams(healthy: Path, closed: str, code: int, errors: str) -> N
 def test_both_streams_closed(healthy: Path) -> None:
     command = " ".join([*COMMAND, "scan", str(healthy), ">&- 2>&-"])
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("width", "short"),
+    [
+        (50, "encoder.layer.11.attention.output.LayerNorm.weight"),
+        (49, "e.layer.11.attention.output.LayerNorm.weight"),
+        (40, "e.l.11.attention.output.LayerNorm.weight"),
+        (32, "e.l.11.a.output.LayerNorm.weight"),
+        (20, "e.l.11.a.o.L.weight"),
+        (12, "e.l\u2026L.weight"),
+    ],
+)
+def test_short_names_keep_their_numbers_and_their_end(width: int, short: str) -> None:
+    assert shortened("encoder.layer.11.attention.output.LayerNorm.weight", width) == short
+    assert len(shortened("x" * 300, width)) == width
+
+
+def test_flags_fold_before_names_are_cut(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((40, 50)).astype(np.float32)
+    x[0, :2], x[3], x[4], x[7] = (np.nan, 1e38), 0, x[5], 1  # five flags
+    names = [f"encoder.layer.{i}.attention.output.LayerNorm.weight" for i in (11, 12, 13)]
+    path = write_safetensors(tmp_path / "m.safetensors", dict.fromkeys(names, x))
+    for columns in ("80", "100", "120"):
+        sent = on_terminal("scan", str(path), "--units", environment={"COLUMNS": columns})[1]
+        for number in (11, 12, 13):
+            assert re.search(rf"^e\S*\.{number}\.\S*output\.LayerNorm\.weight +", sent, re.MULTILINE)
+    headings = ("name", "min", "max", "flags")
+    assert fitting(headings, [(names[0], "-3.899e-05", "1.234e-05", "nan rows_not_judged")] * 2, 62)[1] >= 20
+
+
+def test_a_terminal_without_block_characters(tmp_path: Path) -> None:
+    tensors = {f"a.{'x' * 90}\u4e2d": np.arange(4.0), "nothing": np.full(3, np.nan)}
+    path = write_safetensors(tmp_path / "gewicht\u00fc.safetensors", tensors)
+    for columns in ("30", "80", "250"):
+        environment = {"PYTHONIOENCODING": "ascii", "COLUMNS": columns}
+        code, sent = on_terminal("scan", str(path), "--compare", str(path), environment=environment)
+        assert code == 1
+        assert r"\u4e2d" in sent.replace("\r\n", "")
+        assert "codec" not in sent
+        assert sent.isascii()

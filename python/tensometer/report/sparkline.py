@@ -9,7 +9,7 @@ WIDTH = 20
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII = " .:-=+*#@"
 _GRID = np.arange(WIDTH + 1) / WIDTH
-_TO_ASCII = str.maketrans(BLOCKS, ASCII)
+_TO_ASCII = str.maketrans(BLOCKS + "\u2026", ASCII + "~")
 
 
 def sparkline(summary: Summary) -> str:
@@ -43,5 +43,5 @@ def trend(values: npt.NDArray[np.float64]) -> str:
 
 
 def as_ascii(text: str) -> str:
-    """For output that has no block characters."""
+    """For output that has no block characters and no ellipsis."""
     return text.translate(_TO_ASCII)

@@ -34,12 +34,15 @@ def write_table(report: ScanReport, stream: TextIO) -> None:
 
 def write_text(stream: TextIO, text: str) -> None:
     """Text whose block characters become ASCII where the stream has none."""
-    encoding = stream.encoding
+    stream.write(_encodable(text, stream.encoding))
+
+
+def _encodable(text: str, encoding: str) -> str:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = as_ascii(text).encode(encoding, "backslashreplace").decode(encoding)
-    stream.write(text)
+        return as_ascii(text).encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def _write_rich(report: ScanReport, stream: TextIO) -> None:
@@ -48,32 +51,34 @@ def _write_rich(report: ScanReport, stream: TextIO) -> None:
     from rich.text import Text
 
     console = Console(file=stream, width=shutil.get_terminal_size().columns, highlight=False, emoji=False)
-    ascii_only = not console.encoding.lower().startswith("utf")
-    _print_table(console, _HEADINGS, [_cells(entry) for entry in report.entries], ascii_only)
+    _print_table(console, _HEADINGS, [_cells(entry) for entry in report.entries])
     if report.compared:
-        _print_table(console, _CHANGE_HEADINGS, list(_change_rows(report)), ascii_only)
+        _print_table(console, _CHANGE_HEADINGS, list(_change_rows(report)))
         console.print(Text(_unchanged(report)))
     for flag in _worst_first(report.flags):
-        console.print(Text(_flag_line(flag), _STYLES[flag.severity]))
+        console.print(Text(_encodable(_flag_line(flag), console.encoding), _STYLES[flag.severity]))
     console.print(Text(_totals(report)))
 
 
-def _print_table(console: Any, headings: Row, rows: list[Row], ascii_only: bool) -> None:
+def _print_table(console: Any, headings: Row, rows: Iterable[Row]) -> None:
     """What fits beside the names; columns that do not are named below."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    ascii_only = not console.encoding.lower().startswith("utf")
+    rows = [[_encodable(cell, console.encoding) for cell in row] for row in rows]
     kept, name_width = fitting(headings, rows, console.width)
     form = box.ASCII if ascii_only else box.SIMPLE_HEAD
     table = Table(box=form, show_edge=False, pad_edge=False, padding=(0, COLUMN_GAP - 1, 0, 0))
     for heading in kept:
         justify: Literal["left", "right"] = "right" if heading in _NUMERIC else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading != "flags", overflow="ellipsis")
+        overflow: Literal["crop", "ellipsis"] = "crop" if ascii_only else "ellipsis"
+        table.add_column(heading, justify=justify, no_wrap=heading != "flags", overflow=overflow)
     columns = [headings.index(heading) for heading in kept]
     for row in rows:
         cells = [shortened(row[at], name_width) if at == 0 else row[at] for at in columns]
-        table.add_row(*(Text(as_ascii(cell) if ascii_only else cell) for cell in cells))
+        table.add_row(*(Text(_encodable(cell, console.encoding)) for cell in cells))
     console.print(table)
     if len(kept) < len(headings):
         hidden = ", ".join(heading for heading in headings if heading not in kept)
