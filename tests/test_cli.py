@@ -5,7 +5,6 @@ import errno
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -19,7 +18,6 @@ from checkpoint_files import write_safetensors, write_sparse
 from commands import COMMAND, on_terminal, run
 from tensometer import cli
 from tensometer.report import FORMATS, SORT_KEYS
-from tensometer.report.layout import fitting, shortened
 from tensometer.scan_report import CHANGES, STATISTICS
 
 
@@ -89,6 +87,10 @@ def test_exit_code_of_a_note(healthy: Path, fail_on: str, code: int) -> None:
         (("scan", "{healthy}", "--compare", "missing.pt"), "missing.pt: no such file or directory"),
         (("scan", "{healthy}", "--output", "missing/file"), "there is no folder missing"),
         (("scan", "{healthy}", "--output", "."), "is a folder"),
+        (("scan", "{healthy}", "--output", ""), "argument --output/-o: the path is empty"),
+        (("scan", "{healthy}", "--output", "x" * 300), f"{'x' * 300}: file name too long"),
+        (("scan", "{healthy}", "--output", "/dev/full"), "--output /dev/full: no space left on device"),
+        (("scan", "{healthy}", "--\x1b[7m"), r"unrecognized arguments: --\x1b[7m"),
         (("scan", ""), "paths: the path is empty"),
         (("scan", "{healthy}", "--compare", ""), "compare: the path is empty"),
         (("scan", "{healthy}", "--sort", "cosine"), "--sort cosine: there is nothing to sort by without --compare"),
@@ -287,7 +289,7 @@ def test_a_failure_leaves_the_earlier_report(
 
     monkeypatch.setattr(cli, "write_report", failing)
     assert cli.main(["scan", str(healthy), "--output", str(report)]) == 2
-    assert capsys.readouterr().err == f"tensometer: {report}: no space left on device\n"
+    assert capsys.readouterr().err == f"tensometer: --output {report}: no space left on device\n"
     assert report.read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["healthy.safetensors", "report.txt"]
 
@@ -329,6 +331,12 @@ def test_a_scan_that_could_read_nothing(tmp_path: Path) -> None:
     assert result.stderr == f"tensometer: {tmp_path / 'x.pt'}: no tensor could be read; see the flags\n"
 
 
+def test_an_output_of_the_longest_name(healthy: Path, tmp_path: Path) -> None:
+    output = tmp_path / ("x" * 255)
+    assert run("scan", healthy, "--output", output).returncode == 0
+    assert output.read_text().startswith("name ")
+
+
 def test_a_dash_is_stdout(healthy: Path) -> None:
     assert run("scan", healthy, "-o", "-").stdout.startswith("name ")
 
@@ -342,38 +350,23 @@ def test_closed_streams(healthy: Path, closed: str, code: int, errors: str) -> N
     assert "Traceback" not in result.stderr
 
 
-def test_both_streams_closed(healthy: Path) -> None:
-    command = " ".join([*COMMAND, "scan", str(healthy), ">&- 2>&-"])
+@pytest.mark.parametrize("streams", [">&- 2>&-", ">/dev/full 2>/dev/full", "--sort nothing 2>/dev/full"])
+def test_where_nothing_can_be_said_the_exit_code_says_it(healthy: Path, streams: str) -> None:
+    command = " ".join([*COMMAND, "scan", str(healthy), streams])
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("width", "short"),
-    [
-        (50, "encoder.layer.11.attention.output.LayerNorm.weight"),
-        (49, "e.layer.11.attention.output.LayerNorm.weight"),
-        (40, "e.l.11.attention.output.LayerNorm.weight"),
-        (32, "e.l.11.a.output.LayerNorm.weight"),
-        (20, "e.l.11.a.o.L.weight"),
-        (12, "e.l\u2026L.weight"),
-    ],
-)
-def test_short_names_keep_their_numbers_and_their_end(width: int, short: str) -> None:
-    assert shortened("encoder.layer.11.attention.output.LayerNorm.weight", width) == short
-    assert len(shortened("x" * 300, width)) == width
+def test_a_full_stdout_is_named(healthy: Path) -> None:
+    result = subprocess.run(
+        ["sh", "-c", " ".join([*COMMAND, "scan", str(healthy), ">/dev/full"])], capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (2, b"tensometer: standard output: no space left on device\n")
 
 
-def test_flags_fold_before_names_are_cut(tmp_path: Path) -> None:
-    x = np.random.default_rng(1).standard_normal((40, 50)).astype(np.float32)
-    x[0, :2], x[3], x[4], x[7] = (np.nan, 1e38), 0, x[5], 1  # five flags
-    names = [f"encoder.layer.{i}.attention.output.LayerNorm.weight" for i in (11, 12, 13)]
-    path = write_safetensors(tmp_path / "m.safetensors", dict.fromkeys(names, x))
-    for columns in ("80", "100", "120"):
-        sent = on_terminal("scan", str(path), "--units", environment={"COLUMNS": columns})[1]
-        for number in (11, 12, 13):
-            assert re.search(rf"^e\S*\.{number}\.\S*output\.LayerNorm\.weight +", sent, re.MULTILINE)
-    headings = ("name", "min", "max", "flags")
-    assert fitting(headings, [(names[0], "-3.899e-05", "1.234e-05", "nan rows_not_judged")] * 2, 62)[1] >= 20
+def test_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text("raise KeyboardInterrupt")
+    result = run("scan", "x.npy", environment={"PYTHONPATH": str(tmp_path)})
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "tensometer: interrupted\n")
 
 
 def test_a_terminal_without_block_characters(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 import tensometer
 import torch
 from checkpoint_files import safetensors_bytes, write_safetensors, write_sparse
+from commands import on_terminal
 from tensometer import scanner
 from tensometer.checkpoint import CheckpointError
+from tensometer.report.layout import fitting, shortened
 from tensometer.scan_report import STATISTICS, Statistics, statistics_of
 
 TENSORS = {
@@ -283,3 +285,32 @@ def test_wrong_arguments_are_named_first(arguments: dict[str, Any], error: type[
     # The file does not exist: that this is not what the error is about shows the order.
     with pytest.raises(error, match=re.escape(message)):
         tensometer.scan(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("width", "short"),
+    [
+        (50, "encoder.layer.11.attention.output.LayerNorm.weight"),
+        (49, "e.layer.11.attention.output.LayerNorm.weight"),
+        (40, "e.l.11.attention.output.LayerNorm.weight"),
+        (32, "e.l.11.a.output.LayerNorm.weight"),
+        (20, "e.l.11.a.o.L.weight"),
+        (12, "e.l\u2026L.weight"),
+    ],
+)
+def test_short_names_keep_their_numbers_and_their_end(width: int, short: str) -> None:
+    assert shortened("encoder.layer.11.attention.output.LayerNorm.weight", width) == short
+    assert len(shortened("x" * 300, width)) == width
+
+
+def test_flags_fold_before_names_are_cut(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((40, 50)).astype(np.float32)
+    x[0, :2], x[3], x[4], x[7] = (np.nan, 1e38), 0, x[5], 1  # five flags
+    names = [f"encoder.layer.{i}.attention.output.LayerNorm.weight" for i in (11, 12, 13)]
+    path = write_safetensors(tmp_path / "m.safetensors", dict.fromkeys(names, x))
+    for columns in ("80", "100", "120"):
+        sent = on_terminal("scan", str(path), "--units", environment={"COLUMNS": columns})[1]
+        for number in (11, 12, 13):
+            assert re.search(rf"^e\S*\.{number}\.\S*output\.LayerNorm\.weight +", sent, re.MULTILINE)
+    headings = ("name", "min", "max", "flags")
+    assert fitting(headings, [(names[0], "-3.899e-05", "1.234e-05", "nan rows_not_judged")] * 2, 62)[1] >= 20

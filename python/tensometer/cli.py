@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from tensometer._core import __version__
 from tensometer.checkpoint import printable, reason
@@ -18,7 +19,7 @@ from tensometer.store import open_run
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".gguf")
 
-EXIT_CLEAN, EXIT_FLAGS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_CLEAN, EXIT_FLAGS, EXIT_BAD_INPUT = 0, 1, 2
 
 _EPILOG = (
     "exit codes: 0 no flag at or above --fail-on, 1 flags at or above it, 2 bad input or arguments, 130 interrupted"
@@ -26,13 +27,12 @@ _EPILOG = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit code. KeyboardInterrupt passes."""
     try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
         return EXIT_CLEAN
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -41,32 +41,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_BAD_INPUT)
     except MemoryError:
         return _fail("out of memory", EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
 
 
 def _fail(sentence: str, code: int) -> int:
     """Say why, where there is a stderr to say it on. (Names from files reach it: a terminal would obey some.)"""
     if sys.stderr is not None:
-        print(f"tensometer: {printable(sentence)}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"tensometer: {printable(sentence)}", file=sys.stderr)
     return code
 
 
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
+    """Standard output, flushed, and named in what goes wrong there: a stream's errors name no file."""
+    if sys.stdout is None:
+        raise ValueError("standard output is closed")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except OSError as error:
+        if error.filename:
+            raise
+        # Python would complain once more when it flushes at exit what is left in the buffer.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise ValueError(f"standard output: {reason(error)}") from error
+
+
 def _ls(options: argparse.Namespace) -> int:
-    write_run(open_run(options.run_url), _stdout(), collection=options.collection, regex=options.filter)
+    with _stdout() as stream:
+        write_run(open_run(options.run_url), stream, collection=options.collection, regex=options.filter)
     return EXIT_CLEAN
 
 
 def _show(options: argparse.Namespace) -> int:
     chosen = {name: getattr(options, name) for name in ("collection", "phase", "rank", "statistics", "last")}
-    write_series(open_run(options.run_url), options.name, _stdout(), **chosen)
+    with _stdout() as stream:
+        write_series(open_run(options.run_url), options.name, stream, **chosen)
     return EXIT_CLEAN
-
-
-def _stdout() -> TextIO:
-    if sys.stdout is None:
-        raise ValueError("standard output is closed")
-    return sys.stdout
 
 
 def _scan(options: argparse.Namespace) -> int:
@@ -94,7 +107,8 @@ def _scan(options: argparse.Namespace) -> int:
     if options.sort is not None or options.reverse:
         report = sort_entries(report, options.sort or "name", reverse=options.reverse)
     if options.output is None:
-        write_report(report, options.format, sys.stdout)
+        with _stdout() as stream:
+            write_report(report, options.format, stream)
     else:
         _replace(options.output, report, options.format)
     if report.totals.skipped == report.totals.tensors:
@@ -117,22 +131,33 @@ def _check_output(output: Path, inputs: list[str]) -> None:
 
 def _replace(output: Path, report: ScanReport, form: str) -> None:
     """Write beside the file and rename, so that a failure leaves an earlier report whole."""
-    if output.exists() and not output.is_file():  # a pipe or a device
-        with output.open("w", encoding="utf-8", newline="") as stream:
-            write_report(report, form, stream)
-        return
-    beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    to_file = not output.exists() or output.is_file()  # not a pipe or a device
+    target = output.with_name(f".tensometer.{os.getpid()}.tmp") if to_file else output
     try:
-        with beside.open("x", encoding="utf-8", newline="") as stream:
+        with target.open("x" if to_file else "w", encoding="utf-8", newline="") as stream:
             write_report(report, form, stream)
-        beside.replace(output)
+        if to_file:
+            target.replace(output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ValueError(f"--output {output}: {reason(error)}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        if to_file:
+            target.unlink(missing_ok=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """What argparse repeats of the arguments may be the names of files, which a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        """The usage and one sentence on stderr, then exit code 2."""
+        super().error(printable(message))
 
 
 def _parser() -> argparse.ArgumentParser:
     about = "See the health of every tensor of a model or of a training run."
-    parser = argparse.ArgumentParser(prog="tensometer", description=about)
+    parser = _Parser(prog="tensometer", description=about)
     parser.add_argument("--version", action="version", version=f"tensometer {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_scan(commands)
@@ -140,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_runs(commands: "argparse._SubParsersAction[_Parser]") -> None:
     ls = commands.add_parser("ls", help="what a training run recorded", description="What a training run recorded.")
     show = commands.add_parser("show", help="one series of a training run", description="One series of a training run.")
     for command, run in ((ls, _ls), (show, _show)):
@@ -157,7 +182,7 @@ def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
 
 
-def _add_scan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_scan(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command = commands.add_parser(
         "scan",
         help="summarise and judge every tensor of a checkpoint",
@@ -169,7 +194,7 @@ def _add_scan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.add_argument("paths", nargs="+", metavar="PATH", help="a file, an index of shards, or a folder")
     command.add_argument("--format", choices=tuple(FORMATS), default="table", help="default: table")
     command.add_argument(
-        "--output", "-o", metavar="FILE", type=Path, help="write the report to a file instead of stdout (-)"
+        "--output", "-o", metavar="FILE", type=_output, help="write the report to a file instead of stdout (-)"
     )
     command.add_argument(
         "--sort",
@@ -194,6 +219,12 @@ def _add_scan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         default="auto",
         help="the type whose range values should fit (default: auto, float16 for float32 and float64 tensors)",
     )
+
+
+def _output(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

@@ -40,7 +40,7 @@ def _width(heading: str, cells: Sequence[str]) -> int:
 def shortened(name: str, width: int) -> str:
     """The name with its first parts cut to a letter, and, if that is not enough, with its middle left out.
 
-    Numbers stay as long as they can: layers differ by nothing else. So does the end, which tells more than the beginning.
+    Numbers stay as long as they can, for layers differ by nothing else; the end tells more than the beginning.
     """
     parts = name.split(".")
     for at, part in enumerate(parts[:-1]):
