@@ -67,7 +67,19 @@ TORCH: dict[str, tuple[bytes, str]] = {
     ),
     "big-endian": (zip_bytes({"m/data.pkl": b"", "m/byteorder": b"big"}), "not little-endian"),
     "class": (torch_zip(pickle.dumps(Alien(), 2)), "weights_only=True: Unsupported global.*Alien"),
-    "code": (torch_zip(b"cos\nsystem\n(X\x04\0\0\0exit" + b"tR."), "cannot be loaded with weights_only=True"),
+    "code": (
+        torch_zip(b"cos\nsystem\n(X\x04\0\0\0exit" + b"tR."),
+        r"weights_only=True: Unsupported global: GLOBAL os\.system$",
+    ),
+    "long global": (torch_zip(b"\x80\x02c" + b"m" * 300 + b"\nx\n."), r"Unsupported global: GLOBAL m{200}\.\.\.$"),
+    "item of a dictionary": (
+        torch_zip(b"\x80\x02}K\x01a."),
+        r"weights_only=True: Can only append to lists, but got <class 'dict'>$",
+    ),
+    "built number": (
+        torch_zip(b"\x80\x02K\x01K\x02b."),
+        r"weights_only=True: Can only build Tensor, Parameter, OrderedDict, but got <class 'int'>$",
+    ),
     "cut pickle": (torch_zip(tensor_pickle()[:-9], FLOATS), "cannot be loaded with weights_only=True"),
     "allocation": (torch_zip(b"\x80\x02cbuiltins\nbytearray\n(\x8a\x05\0\0\0\0\x7ftR."), "calls bytearray"),
     "missing storage": (torch_zip(tensor_pickle(key="7"), FLOATS), "cannot be loaded"),

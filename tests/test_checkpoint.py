@@ -241,3 +241,26 @@ def test_gguf_types_agree_with_the_library() -> None:
     names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
     names |= {f"I{size}": f"int{size}" for size in (8, 16, 32, 64)}
     assert {GGMLQuantizationType[ours].value: name for ours, name in names.items()} == _DTYPES
+
+
+def test_torch_names_that_join_to_one_stay_apart(tmp_path: Path) -> None:
+    one, two = torch.ones(1), torch.ones(2)
+    torch.save({"a.b": one, "a": {"b": two}, "a.b (2)": torch.ones(3), "c": {"d": one}, "c.d": two}, tmp_path / "m.pt")
+    found = read_checkpoint(tmp_path / "m.pt")
+    shapes = {"a.b": (1,), "a.b (2)": (2,), "a.b (2) (2)": (3,), "c.d": (1,), "c.d (2)": (2,)}
+    assert [(entry.name, entry.shape) for entry in found] == list(shapes.items())
+
+
+def test_torch_views_that_stand_for_other_numbers_are_skipped(tmp_path: Path) -> None:
+    conjugate, other = (torch.complex(torch.ones(2), torch.ones(2)).conj() for _ in range(2))
+    assert other.imag.tolist() == [-1, -1]  # stored as 1, marked as negated
+    torch.save({"c": conjugate, "n": other.imag, "w": torch.ones(2)}, tmp_path / "m.pt")
+    skipped = {name: entry.skipped for name, entry in by_name(tmp_path / "m.pt").items()}
+    assert skipped == {"c": "", "n": "negated views are not supported", "w": ""}
+
+
+def test_torch_tensors_without_data_are_skipped(tmp_path: Path) -> None:
+    torch.save({"m": torch.empty(3, device="meta"), "w": torch.ones(2)}, tmp_path / "m.pt")
+    found = by_name(tmp_path / "m.pt")
+    assert {name: entry.skipped for name, entry in found.items()} == {"m": "has no data in the file", "w": ""}
+    assert bits(found["w"]).tolist() == [1, 1]

@@ -241,6 +241,20 @@ def test_torch_tensors_that_need_their_data(tmp_path: Path, kind: str) -> None:
         read_checkpoint(tmp_path / "x.pt")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_jagged_tensors_are_named(tmp_path: Path) -> None:
+    jagged = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)], layout=torch.jagged)
+    torch.save({"w": torch.ones(3), "x": jagged}, tmp_path / "x.pt")
+    # Without torch._dynamo, which saving has imported here.
+    script = "import sys; from tensometer.checkpoint import read_checkpoint; read_checkpoint(sys.argv[1])"
+    result = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "x.pt"], capture_output=True, text=True, check=False
+    )
+    assert result.stderr.endswith("x.pt: holds nested jagged tensors, which are not read\n")
+    found = {entry.name: entry.skipped for entry in read_checkpoint(tmp_path / "x.pt")}
+    assert found == {"w": "", "x": "nested tensors are not supported"}
+
+
 def test_refusals_of_torch_give_no_advice(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(TORCH["class"][0])
     with pytest.raises(CheckpointError, match=r"Unsupported global: GLOBAL hostile_torch\.Alien$"):

@@ -379,3 +379,12 @@ def test_a_terminal_without_block_characters(tmp_path: Path) -> None:
         assert r"\u4e2d" in sent.replace("\r\n", "")
         assert "codec" not in sent
         assert sent.isascii()
+
+
+def test_a_run_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    with tensometer.Monitor(tmp_path / "run", every=1) as monitor, monitor.phase("\x1b[7m"):
+        monitor.step(**{"loss\x07": 1.0})
+    shown = run("ls", tmp_path / "run").stdout + run("show", tmp_path / "run", "loss\x07").stdout
+    assert r"\x1b[7m" in shown
+    assert r"loss\x07" in shown
+    assert not {"\x1b", "\x07"} & set(shown)

@@ -181,6 +181,8 @@ def test_sentences_of_rows(tmp_path: Path) -> None:
         "rows 0, 1, 2, 3, 4 and 7 more of 60 are all zero",
         "rows 20, 21, 22; rows 28, 29, 30; rows 36, 37, 38; and 2 more groups of 60 are identical",
     ]
+    path = write_safetensors(tmp_path / "m.safetensors", {"x": x[:52]})
+    assert tensometer.scan(path, units=True).flags[1].sentence.endswith("; and 1 more group of 52 are identical")
 
 
 def test_rows_that_are_not_judged(flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,7 +204,7 @@ def _equal_rows(rows: Rows) -> str | None:
         return None
     groups = [_rows(group) for group in rows.identical[:3]]
     more = len(rows.identical) - len(groups)
-    return f"{'; '.join(groups)}{f'; and {more} more groups' if more else ''} of {rows.count} are identical"
+    return f"{'; '.join(groups)}{'; and ' + counted(more, 'more group') if more else ''} of {rows.count} are identical"
 
 
 def _rows_not_judged(facts: Facts) -> str | None:

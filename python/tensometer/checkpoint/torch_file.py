@@ -32,9 +32,14 @@ MAX_PICKLE = 16 << 20
 # These may be called by a weights-only pickle with any size, and would fill that much memory.
 _ALLOCATORS = re.compile(rb"\b(bytearray|_rebuild_device_tensor_from_cpu_tensor)\n")
 _MAX_DEPTH = 64
-# What torch says first: what follows is advice to trust the file, or a list of backends.
-_UNSUPPORTED = re.compile(r"Unsupported (?:global: GLOBAL \S+|(?:class|operand|operator)[^\n.]*)")
+# What torch says of a file, between advice to trust it; of the advice nothing is repeated.
+_GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
+_UNPICKLER = re.compile(r"(Can only|Unsupported (?:class|operand|operator))[^\n]*")
+_ADVICE = re.compile(r" or (?:types|classes) allowlisted via `add_safe_globals`")
 _KIND_WITHOUT_META = re.compile(r"'(Quantized)Meta'|_(nested)_view")
+# A kind of tensor that torch loads only where other parts of it are imported.
+_KIND_ELSEWHERE = re.compile(r"must be imported to load ([\w ]*\w)")
+_MAX_REASON = 200
 
 
 def read_torch(path: Path) -> list[Entry]:
@@ -58,13 +63,20 @@ def read_torch(path: Path) -> list[Entry]:
     seen: dict[tuple[object, ...], str] = {}
     names: Counter[str] = Counter()
     for joined, tensor in _tensors(path, _load(path)):
-        names[joined] += 1
-        name = joined if names[joined] == 1 else f"{joined} ({names[joined]})"
-        entries.append(_entry(file, storages, seen, name, tensor))
+        entries.append(_entry(file, storages, seen, _distinct(joined, names), tensor))
         if len(entries) > MAX_TENSORS:
             raise CheckpointError(path, f"holds more than {MAX_TENSORS} tensors")
     file.close()
     return entries
+
+
+def _distinct(joined: str, taken: Counter[str]) -> str:
+    name = joined
+    while name in taken:
+        taken[joined] += 1
+        name = f"{joined} ({taken[joined]})"
+    taken[name] = 1
+    return name
 
 
 def _check_pickle(path: Path, found: list[Member]) -> None:
@@ -98,12 +110,19 @@ def _load(path: Path) -> object:
 
 
 def _refusal(error: Exception) -> str:
-    kind = _KIND_WITHOUT_META.search(str(error))
-    if kind is not None:
+    said = str(error)
+    if kind := _KIND_WITHOUT_META.search(said):
         return f"holds a {(kind[1] or kind[2]).lower()} tensor, which PyTorch cannot load without its data"
-    unsupported = _UNSUPPORTED.search(str(error))
-    why = unsupported[0] if unsupported else reason(error).partition(". ")[0]
-    return f"cannot be loaded with weights_only=True: {shorten(why, 200, placeholder=' ...')}"
+    if kind := _KIND_ELSEWHERE.search(said):
+        return f"holds {kind[1]}, which are not read"
+    if name := _GLOBAL.search(said):
+        cut = "..." if len(name[1]) > _MAX_REASON else ""
+        why = f"Unsupported global: GLOBAL {name[1][:_MAX_REASON]}{cut}"
+    else:
+        found = _UNPICKLER.search(said)
+        text = _ADVICE.sub("", found[0]) if found else reason(error).partition(". ")[0]
+        why = shorten(text, _MAX_REASON, placeholder=" ...")
+    return f"cannot be loaded with weights_only=True: {why}"
 
 
 def _tensors(path: Path, root: object) -> Iterator[tuple[str, Any]]:
@@ -143,7 +162,12 @@ def _entry(
     file: MappedFile, storages: dict[int, Member], seen: dict[tuple[object, ...], str], name: str, tensor: Any
 ) -> Entry:
     dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_nested:  # its shape is not one of numbers
+        return Entry(name, str(file.path), dtype, (), 0, None, "nested tensors are not supported")
     shape = tuple(tensor.shape)
+    # Its bytes are the numbers with the other sign. (Of complex tensors only magnitudes are read, so conjugates do.)
+    if tensor.is_neg():
+        return Entry(name, str(file.path), dtype, shape, 0, None, "negated views are not supported")
     if dtype not in NUMPY_DTYPES or tensor.is_quantized:
         return Entry(name, str(file.path), dtype, shape, 0, None, f"dtype {dtype} is not supported")
     if str(tensor.layout) != "torch.strided":
@@ -151,7 +175,9 @@ def _entry(
         return Entry(name, str(file.path), dtype, shape, 0, None, f"layout {layout} is not supported")
     storage = tensor.untyped_storage()
     begin = getattr(storage, "_checkpoint_offset", None)
-    member = storages.get(begin) if isinstance(begin, int) else None
+    if begin is None:  # saved on the meta device
+        return Entry(name, str(file.path), dtype, shape, 0, None, "has no data in the file")
+    member = storages.get(begin)
     if member is None or not member.stored:
         raise CheckpointError(file.path, f"the data of tensor {name!r} is not a stored member of the archive")
     # On the meta device a tensor that reaches beyond its storage enlarges it.

@@ -21,7 +21,8 @@ def write_run(run: Run, stream: TextIO, *, collection: str | None = None, regex:
         norms = series["l2"]
         shape = "x".join(map(str, series.key.shape)) or "scalar"
         numbers = (str(len(series)), str(series.steps[0]), str(series.steps[-1]), f"{norms[-1]:.4g}")
-        rows.append((key[1], printable(key[0]), series.key.dtype, shape, *numbers, trend(norms)))
+        texts = map(printable, (key[1], key[0], series.key.dtype, shape))
+        rows.append((*texts, *numbers, trend(norms)))
     if not rows:
         raise ValueError(f"{run.url}: nothing was recorded" + (" that was asked for" if collection or regex else ""))
     lines = [*aligned(headings, rows, ("rows", "first", "last", "l2"))]
@@ -49,7 +50,7 @@ def write_series(
     columns = [series[statistic] for statistic in statistics]
     first = max(0, len(series) - last)
     rows = [
-        (str(series.steps[row]), series.phases[row], *(f"{column[row]:.6g}" for column in columns))
+        (str(series.steps[row]), printable(series.phases[row]), *(f"{column[row]:.6g}" for column in columns))
         for row in range(first, len(series))
     ]
     headings = ("step", "phase", *statistics)
@@ -57,5 +58,7 @@ def write_series(
     width = max(map(len, statistics))
     for statistic, column in zip(statistics, columns, strict=True):
         lines.append(f"{statistic.ljust(width)}  {trend(column.astype(float))}")
-    lines.append(f"{printable(name)}: {len(rows)} of {len(series)} rows, {series.key.dtype} {list(series.key.shape)}")
+    lines.append(
+        f"{printable(name)}: {len(rows)} of {len(series)} rows, {printable(series.key.dtype)} {list(series.key.shape)}"
+    )
     write_text(stream, "\n".join(lines) + "\n")
