@@ -23,6 +23,7 @@ def entry_text(text: str) -> bytes:
 
 SAFETENSORS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", r"is empty \(0 bytes\)"),
+    "one byte": (b"1", "has 1 byte; "),
     "seven bytes": (b"1234567", "has 7 bytes; .* 8 bytes of header length"),
     "length beyond the format": (safetensors_bytes({}, length=100_000_001), "claims a header of 100000001 bytes"),
     "length beyond the file": (safetensors_bytes({}, length=3), "claims a header of 3 bytes; the file has 2"),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensometer._core import Summary
+from tensometer.checkpoint import counted
 
 # Serving in half precision is the usual choice, and float16 the narrower range of the two half types.
 AUTO_SERVE_DTYPE = {"float64": "float16", "float32": "float16"}
@@ -340,11 +341,6 @@ def _rows(indices: Indices) -> str:
     shown = ", ".join(str(index) for index in indices[:5].tolist())
     more = len(indices) - 5
     return f"{'row' if len(indices) == 1 else 'rows'} {shown}{f' and {more} more' if more > 0 else ''}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _are(count: int) -> str:

@@ -93,6 +93,11 @@ def element_count(shape: tuple[int, ...]) -> int:
     return count
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Text from a file, safe to show: control characters (a terminal would obey them) and surrogates are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -15,6 +15,7 @@ from tensometer.checkpoint.entry import (
     CheckpointError,
     Entry,
     Source,
+    counted,
     element_count,
     printable,
 )
@@ -126,7 +127,7 @@ def _mapped(file: MappedFile, name: str, what: str, offset: int, size: int) -> E
 def _wrong_size(file: MappedFile, what: str, header: _Header, size: int) -> CheckpointError:
     return CheckpointError(
         file.path,
-        f"{what} has {size - header.length} bytes after its header; "
+        f"{what} has {counted(size - header.length, 'byte')} after its header; "
         f"shape {header.shape} of {header.dtype} needs {header.nbytes}",
     )
 

@@ -9,6 +9,7 @@ from tensometer.checkpoint.entry import (
     NUMPY_DTYPES,
     CheckpointError,
     Entry,
+    counted,
     element_count,
 )
 from tensometer.checkpoint.jsonwalk import JsonWalker
@@ -50,12 +51,16 @@ def read_safetensors(path: Path) -> list[Entry]:
     """The tensors of one file, in the order of their bytes."""
     file = MappedFile(path)
     if file.size < 8:
-        raise CheckpointError(path, f"has {file.size} bytes; a safetensors file begins with 8 bytes of header length")
+        raise CheckpointError(
+            path, f"has {counted(file.size, 'byte')}; a safetensors file begins with 8 bytes of header length"
+        )
     length = int.from_bytes(file.map[:8], "little")
     if length > MAX_HEADER:
-        raise CheckpointError(path, f"claims a header of {length} bytes; the format allows {MAX_HEADER}")
+        raise CheckpointError(path, f"claims a header of {counted(length, 'byte')}; the format allows {MAX_HEADER}")
     if length > file.size - 8:
-        raise CheckpointError(path, f"claims a header of {length} bytes; the file has {file.size - 8} after the length")
+        raise CheckpointError(
+            path, f"claims a header of {counted(length, 'byte')}; the file has {file.size - 8} after the length"
+        )
     described = _describe(file, length)
     _check_cover(file, described, file.size - 8 - length)
     entries = [_entry(file, name, 8 + length, value) for name, value in described]
@@ -104,9 +109,10 @@ def _description(file: MappedFile, name: str, value: dict[str, Any]) -> _Descrip
     begin, end = offsets
     bits = element_count(tuple(shape)) * _DTYPES[dtype][0]
     if bits != 8 * (end - begin):
+        needed = f"{bits / 8} bytes" if bits % 8 else counted(bits // 8, "byte")
         raise CheckpointError(
             file.path,
-            f"tensor {name!r} of dtype {dtype} and shape {shape} needs {bits / 8 if bits % 8 else bits // 8} bytes; "
+            f"tensor {name!r} of dtype {dtype} and shape {shape} needs {needed}; "
             f"its data_offsets [{begin}, {end}] give {end - begin}",
         )
     return dtype, tuple(shape), begin, end
@@ -118,7 +124,8 @@ def _check_cover(file: MappedFile, described: list[tuple[str, _Description]], si
     for name, (_, _, begin, end) in described:
         if end > size:
             raise CheckpointError(
-                file.path, f"tensor {name!r} ends at byte {end} of a buffer of {size} bytes (a truncated file?)"
+                file.path,
+                f"tensor {name!r} ends at byte {end} of a buffer of {counted(size, 'byte')} (a truncated file?)",
             )
         if begin < reached:
             raise CheckpointError(
@@ -128,7 +135,7 @@ def _check_cover(file: MappedFile, described: list[tuple[str, _Description]], si
             raise CheckpointError(file.path, f"bytes {reached} to {begin} before tensor {name!r} belong to no tensor")
         reached = end
     if reached != size:
-        raise CheckpointError(file.path, f"the tensors end at byte {reached} of a buffer of {size} bytes")
+        raise CheckpointError(file.path, f"the tensors end at byte {reached} of a buffer of {counted(size, 'byte')}")
 
 
 def _entry(file: MappedFile, name: str, base: int, value: _Description) -> Entry:

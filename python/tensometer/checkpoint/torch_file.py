@@ -19,6 +19,7 @@ from tensometer.checkpoint.entry import (
     CheckpointError,
     Entry,
     Source,
+    counted,
     element_count,
     printable,
 )
@@ -183,7 +184,7 @@ def _entry(
     # On the meta device a tensor that reaches beyond its storage enlarges it.
     if storage.nbytes() > member.size:
         raise CheckpointError(
-            file.path, f"tensor {name!r} reaches byte {storage.nbytes()} of a storage of {member.size} bytes"
+            file.path, f"tensor {name!r} reaches byte {storage.nbytes()} of a storage of {counted(member.size, 'byte')}"
         )
     bits = NUMPY_DTYPES[dtype]
     strides = tuple(stride * bits.itemsize for stride in tensor.stride())
@@ -212,4 +213,6 @@ def _check_bounds(
         )
     last = first + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True) if size > 1)
     if 0 not in shape and (first < 0 or any(stride < 0 for stride in strides) or last >= member.size):
-        raise CheckpointError(file.path, f"tensor {name!r} reaches byte {last} of a storage of {member.size} bytes")
+        raise CheckpointError(
+            file.path, f"tensor {name!r} reaches byte {last} of a storage of {counted(member.size, 'byte')}"
+        )

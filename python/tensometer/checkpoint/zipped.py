@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tensometer.checkpoint.entry import CheckpointError, printable
+from tensometer.checkpoint.entry import CheckpointError, counted, printable
 from tensometer.checkpoint.mapped import MappedFile, reason
 
 # A directory entry takes about 100 bytes, so this is some 80,000 members; zipfile builds about 600 bytes for each.
@@ -76,7 +76,7 @@ def _locate(file: MappedFile, info: zipfile.ZipInfo) -> Member:
     stored = info.compress_type == zipfile.ZIP_STORED
     if stored and info.compress_size != info.file_size:
         raise CheckpointError(
-            file.path, f"stored member {name!r} claims {info.file_size} bytes and takes {info.compress_size}"
+            file.path, f"stored member {name!r} claims {counted(info.file_size, 'byte')} and takes {info.compress_size}"
         )
     if offset + info.compress_size > file.size:
         raise CheckpointError(

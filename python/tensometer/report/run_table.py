@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TextIO
 
-from tensometer.checkpoint import printable
+from tensometer.checkpoint import counted, printable
 from tensometer.report.layout import aligned
 from tensometer.report.sparkline import trend
 from tensometer.report.table import write_text
@@ -27,7 +27,9 @@ def write_run(run: Run, stream: TextIO, *, collection: str | None = None, regex:
         raise ValueError(f"{run.url}: nothing was recorded" + (" that was asked for" if collection or regex else ""))
     lines = [*aligned(headings, rows, ("rows", "first", "last", "l2"))]
     steps = run.steps()
-    lines.append(f"{len(rows)} series, {len(steps)} steps from {steps[0]} to {steps[-1]}, ranks {len(run.ranks)}")
+    lines.append(
+        f"{len(rows)} series, {counted(len(steps), 'step')} from {steps[0]} to {steps[-1]}, ranks {len(run.ranks)}"
+    )
     write_text(stream, "\n".join(lines) + "\n")
 
 
@@ -58,7 +60,6 @@ def write_series(
     width = max(map(len, statistics))
     for statistic, column in zip(statistics, columns, strict=True):
         lines.append(f"{statistic.ljust(width)}  {trend(column.astype(float))}")
-    lines.append(
-        f"{printable(name)}: {len(rows)} of {len(series)} rows, {printable(series.key.dtype)} {list(series.key.shape)}"
-    )
+    kind = f"{printable(series.key.dtype)} {list(series.key.shape)}"
+    lines.append(f"{printable(name)}: {len(rows)} of {counted(len(series), 'row')}, {kind}")
     write_text(stream, "\n".join(lines) + "\n")

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TextIO
 
-from tensometer.checkpoint import printable
+from tensometer.checkpoint import counted, printable
 from tensometer.extras import available
-from tensometer.flags import Flag, Severity, counted
+from tensometer.flags import Flag, Severity
 from tensometer.report.layout import COLUMN_GAP, aligned, fitting, shortened
 from tensometer.report.sparkline import as_ascii
 from tensometer.scan_report import ScanEntry, ScanReport, Statistics
