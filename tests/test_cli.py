@@ -363,8 +363,9 @@ def test_a_full_stdout_is_named(healthy: Path) -> None:
     assert (result.returncode, result.stderr) == (2, b"tensometer: standard output: no space left on device\n")
 
 
-def test_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
-    (tmp_path / "argparse.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+@pytest.mark.parametrize("module", ["argparse", "numpy"])
+def test_interrupt_while_modules_are_imported(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     result = run("scan", "x.npy", environment={"PYTHONPATH": str(tmp_path)})
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "tensometer: interrupted\n")
 

@@ -3,35 +3,36 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tensometer._core import (
-    Accumulator,
-    Comparison,
-    Histogram,
-    LogHistogram,
-    Summary,
-    SummaryTable,
-    __version__,
-    compare,
-    dtypes,
-    histogram,
-    isa,
-    isas,
-    summarize,
-    summarize_many,
-    summarize_units,
-)
-from tensometer.scanner import scan
-
 if TYPE_CHECKING:
+    from tensometer._core import (
+        Accumulator,
+        Comparison,
+        Histogram,
+        LogHistogram,
+        Summary,
+        SummaryTable,
+        __version__,
+        compare,
+        dtypes,
+        histogram,
+        isa,
+        isas,
+        summarize,
+        summarize_many,
+        summarize_units,
+    )
     from tensometer.monitor import Monitor
+    from tensometer.scanner import scan
     from tensometer.store import Run, Series, open_run
 
-# What belongs to training runs is imported when it is first used: `import tensometer` stays fast for those who reduce.
+# Everything is imported when it is first used: the command line answers Ctrl-C while NumPy and the core are loaded, and
+# what belongs to training runs costs nothing to those who reduce.
 _WHERE = {
     "Monitor": "tensometer.monitor",
     "Run": "tensometer.store",
     "Series": "tensometer.store",
     "open_run": "tensometer.store",
+    "scan": "tensometer.scanner",
 }
 
 __all__ = [
@@ -59,9 +60,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_WHERE[name]), name)
+    value = getattr(import_module(_WHERE.get(name, "tensometer._core")), name)
     globals()[name] = value
     return value
 
