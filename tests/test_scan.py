@@ -278,6 +278,7 @@ def test_statistics_keep_the_names_of_summary() -> None:
         ({"paths": "x", "filter": 5}, TypeError, "filter: 5 is neither text nor a pattern of text"),
         ({"paths": "x", "compare": 5}, TypeError, "compare: 5 is not a path"),
         ({"paths": "x", "threads": "2"}, TypeError, "threads: '2' is not a whole number"),
+        ({"paths": "x", "units": "no"}, TypeError, "units: 'no' is not True or False"),
         ({"paths": "x", "progress": 3}, TypeError, "progress: 3 cannot be called"),
     ],
 )

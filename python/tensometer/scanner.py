@@ -88,6 +88,8 @@ def scan(
     """
     if serve_dtype not in SERVE_DTYPES:
         raise ValueError(f"serve_dtype must be one of {', '.join(SERVE_DTYPES)}, not {serve_dtype!r}")
+    if not isinstance(units, bool):
+        raise TypeError(f"units: {units!r} is not True or False")
     pattern = _pattern(filter)
     files = _paths(paths)
     _check(compare, threads, progress)

@@ -200,7 +200,7 @@ def _whole(columns: dict[str, Column], rows: int, name: str) -> dict[str, Column
     """Every column of the format, of the right length."""
     if not 0 <= rows <= MAX_PAYLOAD:
         raise SegmentError(name, f"claims {rows} rows")
-    if rows and "tensor" not in columns and not columns:
+    if rows and not columns:
         raise SegmentError(name, f"claims {rows} rows and has no column")
     whole = {}
     for column, (dtype, default) in ROW_COLUMNS.items():
