@@ -1,6 +1,7 @@
 """What the tests share: a seeded generator, the instruction sets of this machine, and a cap on memory."""
 
 import resource
+import signal
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ MEMORY_CAP = 4 << 30
 
 
 def pytest_configure() -> None:
-    """Caps the memory of this process and its children, as far as the system lets it."""
+    """Caps the memory of this process and its children, as far as the system lets it; both heed interrupts."""
+    # A shell's background jobs ignore them, and so would the commands that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or hard > MEMORY_CAP:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_CAP, hard))
