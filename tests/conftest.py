@@ -3,13 +3,15 @@
 import resource
 import signal
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensometer
 from checkpoint_files import write_safetensors
+from tensometer import Monitor
 
 # A test that allocates without bound must fail alone, not take the machine with it. Data, not address space: memory
 # maps of large files are read-only and free.
@@ -52,3 +54,18 @@ def broken(tmp_path: Path, rng: np.random.Generator) -> Path:
     x[1, 2] = np.nan
     x[5] = 0
     return write_safetensors(tmp_path / "broken.safetensors", {"b.weight": x, "nothing": np.full(3, np.nan)})
+
+
+@pytest.fixture
+def every_step(tmp_path: Path) -> Iterator[Callable[..., Monitor]]:
+    """A strict monitor that captures every step, closed in the end."""
+    monitors = []
+
+    def build(*collections: str, **settings: Any) -> Monitor:
+        chosen = {"collections": list(collections)} if collections else {}
+        monitors.append(Monitor(tmp_path, every=1, strict=True, **chosen, **settings))
+        return monitors[-1]
+
+    yield build
+    for monitor in monitors:
+        monitor.close()

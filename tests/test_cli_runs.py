@@ -11,7 +11,7 @@ from tensometer.report.sparkline import trend
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    with tensometer.Monitor(tmp_path / "run", every=1) as monitor:
+    with tensometer.Monitor(tmp_path / "run", every=1, collections=["custom", "losses"]) as monitor:
         for step in range(30):
             monitor.record("x\x1b[31m", np.full(4, step, np.float32))
             monitor.step(loss=1 / (step + 1))

@@ -13,7 +13,7 @@ import pytest
 import tensometer
 import torch
 from tensometer import Monitor, open_run
-from tensometer.capture.config import CollectionConfig, MonitorConfig
+from tensometer.capture.config import DEFAULT_COLLECTIONS, CollectionConfig, MonitorConfig
 from torch import nn
 
 
@@ -85,7 +85,7 @@ def test_what_is_captured(tmp_path: Path, clip: float | None) -> None:
     assert accuracy["mean"].tolist() == [0.5] * 10
     key = run.series("0.weight", collection="weights").key
     assert (key.dtype, key.shape) == ("float32", (30, 20))
-    assert key.facts == {"requires_grad": True, "parameter_group": 0}
+    assert key.facts == {"requires_grad": True, "module_type": "Linear", "optimizer": 0, "parameter_group": 0}
     assert monitor.overhead > 0
     assert monitor.dropped == 0
 
@@ -101,7 +101,8 @@ def test_training_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_cadence(tmp_path: Path) -> None:
-    collections = {"weights": {"every": 2}, "losses": True, "metrics": False}
+    off = dict.fromkeys(DEFAULT_COLLECTIONS, False)
+    collections = off | {"weights": {"every": 2}, "losses": True}
     with Monitor(tmp_path, every=3, start=1, stop=9, collections=collections) as monitor:
         train(network(), monitor)
     run = open_run(tmp_path)
@@ -146,7 +147,7 @@ def test_activations(tmp_path: Path) -> None:
     assert run.series("twice.act")["zeros"][0] > 0
     # The linear layer's own output, before the activation overwrote it.
     assert run.series("twice.inner")["negatives"][0] > 0
-    assert run.series("twice.act").key.facts == {"module_type": "ReLU"}
+    assert run.series("twice.act").key.facts == {"module_type": "ReLU", "unit_axis": -1}
     model(x)
     assert monitor.current_step == 1  # closed: the hooks are gone
 

@@ -236,7 +236,7 @@ def test_a_place_that_comes_back_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
         writer.submit(record(step))
     assert writer.close()
     assert writer.dropped == 0
-    assert len(place.files) == 6
+    assert len(place.files) == 7  # run.json, five records, the end
     assert len(writer.problems) == 1
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import DTYPES, KINDS, STEADY, sample
 from tensometer import _core
-from tensometer.store import Record, Segment, SegmentError, TensorKey, decode_segment, encode_segment
+from tensometer.store import Event, Record, Segment, SegmentError, TensorKey, decode_segment, encode_segment
 
 FORMAT = Path(__file__).resolve().parent.parent / "docs" / "format.md"
 # Written by the first version of the format, and never to be written again.
@@ -85,6 +85,9 @@ def test_sizes(rng: np.random.Generator) -> None:
         assert len(encode_segment(batch)) <= limit * 10 * len(tensors)
 
 
+GOLDEN_EVENT = Event(2, 1.5e9, "nonfinite", {"where": "forward", "module": "layer.0"})
+
+
 def golden_records() -> list[Record]:
     x = {"a": np.arange(-4, 6, dtype=np.float32), "b": np.array([2**62, -1], np.int64), "c": np.full(3, np.nan)}
     return [
@@ -108,12 +111,14 @@ def read_by_the_page(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_the_golden_segment(tmp_path: Path) -> None:
-    segment, expected = decode_segment(GOLDEN), decode_segment(encode_segment(golden_records()))
+    segment, expected = decode_segment(GOLDEN), decode_segment(encode_segment(golden_records(), events=[GOLDEN_EVENT]))
     assert_equal(segment, expected)
     (tmp_path / "golden.tmz").write_bytes(GOLDEN)
     schema, columns = read_by_the_page(tmp_path / "golden.tmz")
     assert [tensor["name"] for tensor in schema["tensors"]] == ["a", "b", "c"]
     assert schema["tensors"][0]["facts"] == {"trainable": True}
+    assert schema["events"] == [{"step": 2, "time": 1.5e9, "kind": "nonfinite", "data": dict(GOLDEN_EVENT.data)}]
+    assert segment.events == (GOLDEN_EVENT,)
     assert columns["step"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert columns["min"].tolist()[:2] == [-4, -1]
     assert columns["integer_max"].tolist()[1] == 2**62
@@ -170,14 +175,16 @@ def test_payloads_that_lie(data: st.DataObject) -> None:
     [
         (b"{", "has no valid schema"),
         (b"[]", "has no valid schema"),
-        (b'{"tensors": [], "phases": [], "rows": 1, "rank": 0, "columns": []}', "claims 1 rows and has no column"),
-        (b'{"tensors": [], "phases": [], "rows": -1, "rank": 0, "columns": []}', "claims -1 rows"),
+        (b'{"tensors":[],"phases":[],"events":[],"rows":1,"rank":0,"columns":[]}', "claims 1 rows and has no column"),
+        (b'{"tensors": [], "phases": [], "events": [], "rows": -1, "rank": 0, "columns": []}', "claims -1 rows"),
         (
-            b'{"tensors":[],"phases":[],"rows":1,"rank":0,"columns":[{"name":"step","dtype":"<i8","offset":0,"count":9}]}',
+            b'{"tensors":[],"phases":[],"events":[],"rows":1,"rank":0,"columns":'
+            b'[{"name":"step","dtype":"<i8","offset":0,"count":9}]}',
             "ends behind the segment",
         ),
         (
-            b'{"tensors":[],"phases":[],"rows":0,"rank":0,"columns":[{"name":"x","dtype":"<i8","offset":0,"count":0}]}',
+            b'{"tensors":[],"phases":[],"events":[],"rows":0,"rank":0,"columns":'
+            b'[{"name":"x","dtype":"<i8","offset":0,"count":0}]}',
             "has no valid schema",
         ),
         (b"[" * 100_000, "has no valid schema"),

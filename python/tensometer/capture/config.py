@@ -1,42 +1,104 @@
 """What a monitor captures, when, and in what detail."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# In the order in which a run shows them. Activations take a hook a module, and are asked for by name.
-COLLECTIONS = ("weights", "biases", "gradients", "activations", "losses", "metrics", "custom")
-DEFAULT_COLLECTIONS = ("weights", "biases", "gradients", "losses", "metrics", "custom")
+from tensometer.capture.checks import (
+    check_choice,
+    check_expression,
+    check_seconds,
+    check_whole,
+    checked_tuple,
+    known,
+    unknown,
+)
+
+MAX_RESOLUTION = 7
+
+# In the order in which a run shows them.
+COLLECTIONS = (
+    "weights",
+    "biases",
+    "gradients",
+    "updates",
+    "activations",
+    "inputs",
+    "predictions",
+    "labels",
+    "optimizer_state",
+    "buffers",
+    "losses",
+    "metrics",
+    "loop",
+    "custom",
+)
+# Activations take a hook a module, updates a copy of the weights, and an optimizer's state is once or twice as large as
+# the weights: those are asked for by name.
+_ASKED_FOR = ("updates", "activations", "optimizer_state")
+DEFAULT_COLLECTIONS = tuple(name for name in COLLECTIONS if name not in _ASKED_FOR)
+SAVES = ("summary", "raw")
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """One collection. include, exclude: expressions searched for in names. every: None for the monitor's own.
+    """One collection.
 
-    histogram: True, False, or "sampled": all of small tensors, about an eighth of those beyond 262,144 elements, whose
-    full histogram takes three times as long as all the other statistics.
+    include, exclude: expressions searched for in names. module_types: names of classes; only tensors of such modules.
+    largest: tensors of more elements are left out. phases: only these; None for all.
+    every, start, stop: as the monitor's; None for the monitor's own. steps: exactly these instead. seconds: the first
+    step after so many seconds instead. histogram: True, False, or "sampled": all of small tensors, about an eighth of
+    those beyond 262,144 elements, whose full histogram takes three times as long as all the other statistics.
+    resolution: None for the monitor's own. units: also summarise every unit (row of a weight, channel or feature of an
+    activation) under the name with "/units" behind it. save: "raw" keeps the whole tensors as well.
     """
 
     include: str | None = None
     exclude: str | None = None
+    module_types: tuple[str, ...] | None = None
+    largest: int | None = None
+    phases: tuple[str, ...] | None = None
     every: int | None = None
+    start: int | None = None
+    stop: int | None = None
+    steps: tuple[int, ...] | None = None
+    seconds: float | None = None
     histogram: bool | str = "sampled"
+    resolution: int | None = None
+    units: bool = False
+    save: str = "summary"
 
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):
-            _check_expression(name, getattr(self, name))
-        if self.every is not None:
-            _check_whole("every", self.every, 1)
-        if self.histogram not in (True, False, "sampled"):
-            raise ValueError(f"histogram: {self.histogram!r} is not True, False or 'sampled'")
+            check_expression(name, getattr(self, name))
+        for name in ("module_types", "phases", "steps"):
+            kind = int if name == "steps" else str
+            object.__setattr__(self, name, checked_tuple(name, getattr(self, name), kind))
+        for name, least in (("largest", 0), ("every", 1), ("start", 0), ("stop", 0)):
+            check_whole(name, getattr(self, name), least, optional=True)
+        check_whole("resolution", self.resolution, 0, MAX_RESOLUTION, optional=True)
+        check_seconds("seconds", self.seconds, optional=True)
+        check_choice("histogram", self.histogram, (True, False, "sampled"))
+        check_choice("units", self.units, (True, False))
+        check_choice("save", self.save, SAVES)
+        if sum(value is not None for value in (self.every, self.steps, self.seconds)) > 1:
+            raise ValueError("every, steps, seconds: only one of them can say when a collection is captured")
 
-    def takes(self, name: str) -> bool:
-        """Whether the collection wants a tensor of that name."""
-        included = self.include is None or re.search(self.include, name) is not None
-        return included and (self.exclude is None or re.search(self.exclude, name) is None)
+    def takes(self, name: str, module_type: str | None, elements: int) -> bool:
+        """Whether the collection wants a tensor of that name and size, which belongs to a module of that type."""
+        return (
+            (self.include is None or re.search(self.include, name) is not None)
+            and (self.exclude is None or re.search(self.exclude, name) is None)
+            and (self.module_types is None or module_type in self.module_types)
+            and (self.largest is None or elements <= self.largest)
+        )
+
+
+def _defaults(name: str) -> CollectionConfig:
+    # Masks and tables of positions never change; statistics of normalisations do.
+    return CollectionConfig(include="running_") if name == "buffers" else CollectionConfig()
 
 
 @dataclass(frozen=True)
@@ -45,7 +107,10 @@ class MonitorConfig:
 
     every, start, stop: steps start, start + every, ... below stop are captured. collections: what is captured, by name.
     resolution: bins an octave are 2 to this power (0 to 7). threads: None for the engine's default.
-    flush_seconds: how long a summary may wait before it is stored.
+    flush_seconds: how long a summary may wait before it is stored. recorder: so many steps are captured whole and kept
+    in memory, to be written when something happens; 0 for none. micro_batches: record the activations, inputs,
+    predictions and labels of every forward pass of a step, not of the first alone. clipping: record the gradients' norm
+    as the last backward pass left it, before clipping, which takes one more pass over the gradients.
     """
 
     every: int = 10
@@ -54,43 +119,42 @@ class MonitorConfig:
     resolution: int = 3
     threads: int | None = None
     flush_seconds: float = 5.0
+    recorder: int = 0
+    micro_batches: bool = False
+    clipping: bool = False
     collections: Mapping[str, CollectionConfig] = field(
-        default_factory=lambda: {name: CollectionConfig() for name in DEFAULT_COLLECTIONS}
+        default_factory=lambda: {name: _defaults(name) for name in DEFAULT_COLLECTIONS}
     )
 
     def __post_init__(self) -> None:
-        _check_whole("every", self.every, 1)
-        _check_whole("start", self.start, 0)
-        if self.stop is not None:
-            _check_whole("stop", self.stop, 0)
+        check_whole("every", self.every, 1)
+        check_whole("start", self.start, 0)
+        check_whole("stop", self.stop, 0, optional=True)
+        check_whole("resolution", self.resolution, 0, MAX_RESOLUTION)
+        check_whole("threads", self.threads, 1, optional=True)
+        check_whole("recorder", self.recorder, 0)
+        check_seconds("flush_seconds", self.flush_seconds)
+        check_choice("micro_batches", self.micro_batches, (True, False))
+        check_choice("clipping", self.clipping, (True, False))
         for name in self.collections:
             if name not in COLLECTIONS:
-                raise ValueError(f"collections: {_unknown(name, COLLECTIONS)}")
-
-    def samples(self, step: int, collection: str) -> bool:
-        """Whether a collection is captured at a step."""
-        chosen = self.collections.get(collection)
-        if chosen is None or step < self.start or (self.stop is not None and step >= self.stop):
-            return False
-        return (step - self.start) % (chosen.every or self.every) == 0
-
-    def samples_any(self, step: int) -> bool:
-        """Whether anything is captured at a step."""
-        return any(self.samples(step, name) for name in self.collections)
+                raise ValueError(f"collections: {unknown(name, COLLECTIONS)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as run.json keeps them and from_dict takes them."""
+        chosen = {name: self.collections.get(name) for name in COLLECTIONS}
         return dataclasses.asdict(self) | {
-            "collections": {name: dataclasses.asdict(one) for name, one in self.collections.items()}
+            "collections": {name: False if one is None else dataclasses.asdict(one) for name, one in chosen.items()}
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MonitorConfig":
         """Settings from plain values, such as those of a TOML file. A wrong key is a ValueError that names the nearest.
 
-        collections: a list of names, or a mapping from names to their settings (true for the defaults, false for none).
+        collections: a list of exactly those wanted; or a mapping from names to true, false or settings, which changes
+        the defaults.
         """
-        settings = dict(_known("config", values, cls))
+        settings = dict(known("config", values, cls))
         if "collections" in settings:
             settings["collections"] = _collections(settings["collections"])
         return cls(**settings)
@@ -98,7 +162,8 @@ class MonitorConfig:
 
 def _collections(given: object) -> dict[str, CollectionConfig]:
     if isinstance(given, Mapping):
-        chosen = {name: value for name, value in given.items() if value is not False}
+        changed = dict.fromkeys(DEFAULT_COLLECTIONS, True) | dict(given)
+        chosen = {name: value for name, value in changed.items() if value is not False}
     elif isinstance(given, list | tuple | set | frozenset):
         chosen = dict.fromkeys(given, True)
     else:
@@ -108,42 +173,13 @@ def _collections(given: object) -> dict[str, CollectionConfig]:
         if isinstance(value, CollectionConfig):
             result[name] = value
         elif value is True:
-            result[name] = CollectionConfig()
+            result[name] = _defaults(name)
         elif isinstance(value, Mapping):
-            result[name] = CollectionConfig(**_known(f"collections.{name}", value, CollectionConfig))
+            settings = {**dataclasses.asdict(_defaults(name)), **known(f"collections.{name}", value, CollectionConfig)}
+            try:
+                result[name] = CollectionConfig(**settings)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"collections.{name}.{error}") from None
         else:
             raise TypeError(f"collections.{name}: {value!r} is neither true, false nor a mapping of settings")
     return result
-
-
-def _known(place: str, values: Mapping[str, Any], kind: type[Any]) -> Mapping[str, Any]:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{place}: {values!r} is not a mapping of settings")
-    names = [one.name for one in dataclasses.fields(kind)]
-    for key in values:
-        if key not in names:
-            raise ValueError(f"{place}: {_unknown(str(key), names)}")
-    return values
-
-
-def _unknown(name: str, known: "tuple[str, ...] | list[str]") -> str:
-    nearest = difflib.get_close_matches(name, known, 1, 0)
-    return f"{name!r} is unknown; did you mean {nearest[0]!r}? Known are {', '.join(known)}"
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}: {value!r} is not a whole number")
-    if value < least:
-        raise ValueError(f"{name}: {value} is less than {least}")
-
-
-def _check_expression(name: str, value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: {value!r} is not a regular expression")
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"{name}: {value!r} is not a regular expression: {error}") from error

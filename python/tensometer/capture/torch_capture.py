@@ -1,137 +1,253 @@
-"""PyTorch: parameters, gradients and activations of a model that is trained by an ordinary loop."""
+"""PyTorch: a model and its optimizers, trained by an ordinary loop."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
+from tensometer._core import Summary
+from tensometer.capture.nonfinite import Origin
+from tensometer.capture.sink import Sink
+from tensometer.capture.torch_clipping import UnclippedNorm
+from tensometer.capture.torch_modules import ModuleCapture
+from tensometer.capture.torch_tensors import key_of, unwrapped
+from tensometer.capture.torch_updates import UpdateCapture
 from tensometer.store import TensorKey
-
-# Takes a collection, names and tensors; summarises and stores them.
-Take = Callable[[str, list[TensorKey], list[torch.Tensor]], None]
-# Runs a piece of capture so that no error of it reaches the training loop.
-Guard = Callable[[Callable[[], None]], None]
 
 
 @dataclass(frozen=True)
 class _Parameter:
     name: str
-    collection: str
-    tensor: torch.Tensor
+    tensor: nn.Parameter
     facts: Mapping[str, Any]
+
+    @property
+    def collection(self) -> str:
+        """Weights or biases: a name is all that tells."""
+        return "biases" if self.name.rpartition(".")[2].startswith("bias") else "weights"
+
+    def key(self, collection: str) -> TensorKey:
+        """What the parameter, or something of its shape, is in a run."""
+        return key_of(self.name, collection, self.tensor, self.facts)
 
 
 class TorchCapture:
-    """Hooks on a model and its optimizer. `wants(collection)` says whether the step in progress is captured."""
+    """Hooks on a model, its optimizers, and its loss.
+
+    Gradients are those that an optimizer is about to use, after unscaling and clipping: those of its parameters at its
+    first step within a step of the monitor. Those of other parameters are taken when the step ends.
+    """
 
     def __init__(
         self,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer | None,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None,
         *,
+        loss: nn.Module | None,
+        scaler: "torch.amp.GradScaler | None",
         prefix: str,
-        wants: Callable[[str], bool],
-        take: Take,
-        guard: Guard,
-        activations: bool,
+        sink: Sink,
+        origin: Origin,
+        every_pass: bool,
+        clipping: bool,
     ) -> None:
-        self._model, self._optimizer, self._prefix = model, optimizer, prefix
-        self._wants, self._take, self._guard = wants, take, guard
-        self._gradients_taken = False
-        self._calls: dict[str, int] = {}
+        _check_module("model", model)
+        if loss is not None:
+            _check_module("loss", loss)
+        optimizers = _optimizers(optimizer)
+        self._model, _ = unwrapped(model)
+        self._optimizers, self._scaler, self._prefix = optimizers, scaler, prefix
+        self._sink, self._origin = sink, origin
+        self._modules = ModuleCapture(model, loss, prefix=prefix, sink=sink, origin=origin, every_pass=every_pass)
+        self._updates = [UpdateCapture(sink) for _ in optimizers]
+        self._unclipped = UnclippedNorm(self._model, sink) if clipping else None
+        self._steps = [0] * len(optimizers)
+        self._scale: float | None = None
+        self._known: list[_Parameter] = []
+        self._norm: Summary | None = None
+        self._gradients_missing: list[str] = []
         self._handles: list[Any] = []
-        if optimizer is not None:
-            self._handles.append(optimizer.register_step_pre_hook(self._before_update))
-        if activations:
-            for name, module in model.named_modules():
-                if name:
-                    self._handles.append(module.register_forward_hook(self._hook(prefix + name, type(module).__name__)))
+        for number, optimizer in enumerate(optimizers):
+            self._handles.append(optimizer.register_step_pre_hook(partial(self._before_update, number)))
+            self._handles.append(optimizer.register_step_post_hook(partial(self._after_update, number)))
+
+    def begin_step(self) -> None:
+        """Get ready for what the new step captures."""
+        self._steps = [0] * len(self._optimizers)
+        self._known = []
+        self._norm = None
+        self._modules.begin_step()
+        if self._scaler is not None and self._sink.wants("loop"):
+            self._scale = float(self._scaler.get_scale())
+        if self._unclipped is not None:
+            self._unclipped.begin_step()
 
     def end_step(self) -> None:
-        """What is captured when a step is over: weights, and gradients if no optimizer told of them."""
-        if self._optimizer is None and not self._gradients_taken:
-            self._take_gradients()
+        """What is captured when a step is over."""
+        self._take_gradients([one for one in self._parameters() if one.facts.get("optimizer") is None])
+        for number, steps in enumerate(self._steps):
+            if steps == 0 and self._skipped():
+                self._take_gradients(self._of(number))
+        if self._sink.wants("loop"):
+            self._take_loop()
         for collection in ("weights", "biases"):
-            if self._wants(collection):
-                chosen = [one for one in self._parameters() if one.collection == collection]
-                self._take(collection, [_key(one, collection) for one in chosen], [one.tensor for one in chosen])
-        self._gradients_taken = False
-        self._calls.clear()
+            if self._sink.wants(collection):
+                self._take_parameters(collection)
+        if self._sink.wants("optimizer_state"):
+            self._take_state()
+        if self._sink.wants("buffers"):
+            buffers = [(_plain(name), buffer) for name, buffer in self._model.named_buffers()]
+            keys = [key_of(self._prefix + name, "buffers", buffer) for name, buffer in buffers]
+            self._sink.take("buffers", keys, [buffer for _, buffer in buffers])
 
     def detach(self) -> None:
         """Remove every hook."""
+        self._modules.detach()
+        if self._unclipped is not None:
+            self._unclipped.detach()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
-    def _before_update(self, *_: object) -> None:
-        # After clipping and unscaling, whatever the loop does. With several closures or optimizer steps: the first.
-        if self._wants("gradients") and not self._gradients_taken:
-            self._guard(self._take_gradients)
+    def _before_update(self, number: int, *_: object) -> None:
+        self._steps[number] += 1
+        if self._steps[number] == 1:
+            self._sink.guard(partial(self._take_before, number))
 
-    def _take_gradients(self) -> None:
-        if not self._wants("gradients"):
+    def _take_before(self, number: int) -> None:
+        self._take_gradients(self._of(number))
+        if self._sink.wants("updates"):
+            self._updates[number].before(*self._updated(number))
+
+    def _after_update(self, number: int, *_: object) -> None:
+        if self._steps[number] == 1 and self._sink.wants("updates"):
+            self._sink.guard(partial(self._take_after, number))
+
+    def _take_after(self, number: int) -> None:
+        self._updates[number].after(*self._updated(number))
+
+    def _updated(self, number: int) -> tuple[list[TensorKey], list[nn.Parameter]]:
+        chosen = [(one.key("updates"), one.tensor) for one in self._of(number)]
+        kept = [pair for pair in chosen if pair[1].requires_grad and self._sink.takes("updates", pair[0])]
+        return [key for key, _ in kept], [parameter for _, parameter in kept]
+
+    def _take_gradients(self, parameters: list[_Parameter]) -> None:
+        if not parameters or not self._sink.wants("gradients"):
             return
-        self._gradients_taken = True
-        chosen = [one for one in self._parameters() if one.tensor.grad is not None]
-        gradients = [one.tensor.grad for one in chosen if one.tensor.grad is not None]
-        self._take("gradients", [_key(one, "gradients") for one in chosen], gradients)
+        keys, gradients = [], []
+        for one in parameters:
+            if one.tensor.grad is not None:
+                gradients.append(self._unscaled(one, one.tensor.grad))
+                keys.append(key_of(one.name, "gradients", gradients[-1], one.facts))
+        table = self._sink.take("gradients", keys, gradients)
+        if table is None:
+            return
+        self._norm = table.total() if self._norm is None else self._norm.merge(table.total())
+        broken = [key.name for key, one in zip(keys, table, strict=False) if one.nonfinite]
+        # Backward runs from the last layer to the first: the last in the model's order was reached first.
+        if broken and len(table) == len(keys):
+            self._origin.report("gradient", {"parameters": broken[::-1]})
 
-    def _parameters(self) -> Iterator[_Parameter]:
-        """Every parameter once; tied ones carry all their names."""
-        names: dict[int, list[str]] = {}
-        for name, parameter in self._model.named_parameters(remove_duplicate=False):
-            names.setdefault(id(parameter), []).append(self._prefix + name)
-        group_of = {}
-        for number, group in enumerate(self._optimizer.param_groups if self._optimizer is not None else ()):
-            group_of.update({id(parameter): number for parameter in group["params"]})
-        for parameter in self._model.parameters():
-            first, *others = names[id(parameter)]
-            collection = "biases" if first.rpartition(".")[2].startswith("bias") else "weights"
-            facts: dict[str, Any] = {"requires_grad": parameter.requires_grad}
-            if self._optimizer is not None:
-                facts["parameter_group"] = group_of.get(id(parameter))
+    def _unscaled(self, parameter: _Parameter, gradient: torch.Tensor) -> torch.Tensor:
+        # Only optimizers that unscale by themselves are handed scaled gradients, and tell so by this attribute.
+        number = parameter.facts.get("optimizer")
+        scale = None if number is None else getattr(self._optimizers[number], "grad_scale", None)
+        return gradient if scale is None else gradient / scale
+
+    def _skipped(self) -> bool:
+        return self._scaler is not None and self._scale is not None and self._scaler.get_scale() < self._scale
+
+    def _take_parameters(self, collection: str) -> None:
+        chosen = [one for one in self._parameters() if one.collection == collection]
+        keys = [one.key(collection) for one in chosen]
+        table = self._sink.take(collection, keys, [one.tensor.detach() for one in chosen])
+        if table is not None and len(table) == len(keys):
+            broken = [key.name for key, one in zip(keys, table, strict=True) if one.nonfinite]
+            if broken:
+                self._origin.report("weight", {"parameters": broken})
+
+    def _take_loop(self) -> None:
+        values: dict[str, float] = {}
+        for number, optimizer in enumerate(self._optimizers):
+            several = f"{number}/" if len(self._optimizers) > 1 else ""
+            values[f"{self._prefix}{several}optimizer_steps"] = self._steps[number]
+            for index, group in enumerate(optimizer.param_groups):
+                for setting, name in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
+                    if setting in group:
+                        values[f"{self._prefix}{several}{name}/{index}"] = float(group[setting])
+        if self._norm is not None:
+            values[f"{self._prefix}gradient_norm"] = self._norm.l2
+        if self._unclipped is not None and self._unclipped.norm is not None:
+            values[f"{self._prefix}gradient_norm_before_clipping"] = self._unclipped.norm / (self._scale or 1.0)
+        if self._scaler is not None and self._scale is not None:
+            values[f"{self._prefix}amp_scale"] = self._scale
+            values[f"{self._prefix}amp_skipped"] = float(self._skipped())
+        if values:
+            self._sink.take_scalars("loop", values)
+        missing = [one.name for one in self._parameters() if one.tensor.requires_grad and one.tensor.grad is None]
+        if missing != self._gradients_missing and self._norm is not None:
+            self._gradients_missing = missing
+            self._sink.event("gradients_missing", {"parameters": missing})
+
+    def _take_state(self) -> None:
+        keys, tensors = [], []
+        for one in self._parameters():
+            number = one.facts.get("optimizer")
+            if number is None:
+                continue
+            for name, value in self._optimizers[number].state.get(one.tensor, {}).items():
+                if isinstance(value, torch.Tensor):
+                    keys.append(key_of(f"{one.name}.{name}", "optimizer_state", value, one.facts))
+                    tensors.append(value)
+        self._sink.take("optimizer_state", keys, tensors)
+
+    def _of(self, number: int) -> list[_Parameter]:
+        return [one for one in self._parameters() if one.facts.get("optimizer") == number]
+
+    def _parameters(self) -> list[_Parameter]:
+        """Every parameter once, tied ones with all their names; as the model is in this step."""
+        if not self._known:
+            self._known = list(self._described())
+        return self._known
+
+    def _described(self) -> Iterator[_Parameter]:
+        names: dict[nn.Parameter, list[str]] = {}
+        owners: dict[nn.Parameter, str] = {}
+        for path, module in self._model.named_modules(remove_duplicate=False):
+            for name, parameter in module.named_parameters(recurse=False):
+                names.setdefault(parameter, []).append(self._prefix + _plain(f"{path}.{name}" if path else name))
+                owners.setdefault(parameter, type(module).__name__)
+        groups = {
+            parameter: (number, index)
+            for number, optimizer in enumerate(self._optimizers)
+            for index, group in enumerate(optimizer.param_groups)
+            for parameter in group["params"]
+        }
+        for parameter, (first, *others) in names.items():
+            facts: dict[str, Any] = {"requires_grad": parameter.requires_grad, "module_type": owners[parameter]}
+            if self._optimizers:
+                facts["optimizer"], facts["parameter_group"] = groups.get(parameter, (None, None))
             if others:
                 facts["tied_names"] = others
-            yield _Parameter(first, collection, parameter, facts)
-
-    def _hook(self, name: str, kind: str) -> Callable[..., None]:
-        def hook(_: object, __: object, output: object) -> None:
-            if self._wants("activations"):
-                self._guard(lambda: self._take_outputs(name, kind, output))
-
-        return hook
-
-    def _take_outputs(self, name: str, kind: str, output: object) -> None:
-        # A module that is called several times in a step is recorded at each call, under a name of its own.
-        call = self._calls.get(name, 0)
-        self._calls[name] = call + 1
-        base = name if call == 0 else f"{name}#{call}"
-        for part, tensor in _tensors(output):
-            key = TensorKey(base + part, "activations", _dtype(tensor), tuple(tensor.shape), {"module_type": kind})
-            self._take("activations", [key], [tensor])
+            yield _Parameter(first, parameter, facts)
 
 
-def _key(parameter: _Parameter, collection: str) -> TensorKey:
-    tensor = parameter.tensor
-    return TensorKey(parameter.name, collection, _dtype(tensor), tuple(tensor.shape), parameter.facts)
+def _check_module(argument: str, value: object) -> None:
+    if not isinstance(value, nn.Module):
+        raise TypeError(f"{argument}: {type(value).__name__} is not a torch.nn.Module")
 
 
-def _dtype(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _optimizers(given: object) -> Sequence[Optimizer]:
+    found = [] if given is None else [given] if isinstance(given, Optimizer) else given
+    if not isinstance(found, list | tuple) or not all(isinstance(one, Optimizer) for one in found):
+        raise TypeError(f"optimizer: {type(given).__name__} is neither an optimizer of PyTorch nor a list of them")
+    return found
 
 
-def _tensors(output: object, part: str = "") -> Iterable[tuple[str, torch.Tensor]]:
-    """Tensors inside tuples, lists, mappings and dataclasses, with where they are."""
-    if isinstance(output, torch.Tensor):
-        yield part, output
-    elif isinstance(output, Mapping):
-        for key, value in output.items():
-            yield from _tensors(value, f"{part}.{key}")
-    elif isinstance(output, list | tuple):
-        for index, value in enumerate(output):
-            yield from _tensors(value, f"{part}.{index}")
-    elif hasattr(output, "__dataclass_fields__"):
-        for name in output.__dataclass_fields__:
-            yield from _tensors(getattr(output, name), f"{part}.{name}")
+def _plain(name: str) -> str:
+    """The name that a parameter has in the model itself, not in what compiles parts of it."""
+    return name.replace("_orig_mod.", "")

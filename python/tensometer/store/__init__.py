@@ -2,11 +2,12 @@
 
 from tensometer.store.place import Place, open_place
 from tensometer.store.reader import Run, open_run
-from tensometer.store.segment import Record, Segment, SegmentError, TensorKey, decode_segment, encode_segment
+from tensometer.store.segment import Event, Record, Segment, SegmentError, TensorKey, decode_segment, encode_segment
 from tensometer.store.series import Series
 from tensometer.store.writer import RunWriter
 
 __all__ = [
+    "Event",
     "Place",
     "Record",
     "Run",

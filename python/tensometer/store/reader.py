@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensometer.store.place import Place, open_place
-from tensometer.store.segment import COLUMNS, Column, SegmentError, TensorKey, decode_segment
+from tensometer.store.segment import COLUMNS, Column, Event, SegmentError, TensorKey, decode_segment
 from tensometer.store.series import Series, taken
 from tensometer.store.writer import RUN_FILE, SUFFIX
 
@@ -62,6 +62,7 @@ class Run:
         self._phases: dict[str, int] = {}
         self._parts: list[_Part] = []
         self._joined: dict[int, _Joined] = {}
+        self._events: list[tuple[Event, int]] = []
         try:
             self.about: dict[str, Any] = json.loads(self._place.read(RUN_FILE))
         except FileNotFoundError:
@@ -97,6 +98,7 @@ class Run:
         if segment.rows:
             columns["tensor"] = np.array(tensors, np.uint32)[segment.columns["tensor"]]
             columns["phase"] = np.array(phases, np.uint16)[segment.columns["phase"]]
+        self._events += [(event, rank) for event in segment.events]
         self._parts.append(_Part(rank, columns))
         self._joined.pop(rank, None)
         return segment.rows
@@ -110,6 +112,14 @@ class Run:
     def phases(self) -> list[str]:
         """Names of phases, in the order in which they appeared."""
         return list(self._phases)
+
+    def events(self, kind: str | None = None, rank: int | None = None) -> list[Event]:
+        """Facts that are no numbers, in the order of their steps, then in the order of writing.
+
+        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder, end.
+        """
+        found = [one for one, of in self._events if kind in (None, one.kind) and rank in (None, of)]
+        return sorted(found, key=lambda event: event.step)
 
     def tensors(self, collection: str | None = None, regex: str | None = None) -> list[TensorKey]:
         """What was recorded, in the order of appearance; of one collection, with names that `regex` finds itself in."""

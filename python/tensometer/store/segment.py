@@ -1,5 +1,6 @@
 """A segment: one batch of summaries in columns, as docs/format.md specifies it."""
 
+import dataclasses
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,16 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Event:
+    """A fact of a step that is no number. `time` is in seconds since 1970, `data` JSON values."""
+
+    step: int
+    time: float
+    kind: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Segment:
     """A segment in memory: every column of ROW_COLUMNS with `rows` elements, and those of BIN_COLUMNS."""
 
@@ -83,11 +94,12 @@ class Segment:
     rank: int
     tensors: tuple[TensorKey, ...]
     phases: tuple[str, ...]
+    events: tuple[Event, ...]
     columns: dict[str, Column]
 
 
-def encode_segment(records: Sequence[Record], *, rank: int = 0) -> bytes:
-    """The records as one segment. ValueError if a table has another number of rows than keys."""
+def encode_segment(records: Sequence[Record], *, rank: int = 0, events: Sequence[Event] = ()) -> bytes:
+    """The records and events as one segment. ValueError if a table has another number of rows than keys."""
     numbers: dict[TensorKey, int] = {}
     phases: dict[str, int] = {}
     steps, times, phase_ids, tensor_ids = [], [], [], []
@@ -112,6 +124,7 @@ def encode_segment(records: Sequence[Record], *, rank: int = 0) -> bytes:
             for key in numbers
         ],
         "phases": list(phases),
+        "events": [dataclasses.asdict(event) for event in events],
     }
     return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(_payload(schema, columns))
 
@@ -155,11 +168,12 @@ def decode_segment(data: bytes, name: str = "segment") -> Segment:
         schema = json.loads(payload[_HEADER.size : begin])
         tensors = tuple(_key(entry) for entry in schema["tensors"])
         phases = tuple(map(str, schema["phases"]))
+        events = tuple(_event(entry) for entry in schema["events"])
         rows, rank = int(schema["rows"]), int(schema["rank"])
         columns = {entry["name"]: _column(payload, begin, entry) for entry in schema["columns"]}
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise SegmentError(name, f"has no valid schema: {type(error).__name__} {error}") from error
-    segment = Segment(rows, rank, tensors, phases, _whole(columns, rows, name))
+    segment = Segment(rows, rank, tensors, phases, events, _whole(columns, rows, name))
     _check(segment, name)
     return segment
 
@@ -184,6 +198,13 @@ def _key(entry: dict[str, Any]) -> TensorKey:
     if not isinstance(facts, dict):
         raise TypeError("facts are no object")
     return TensorKey(str(entry["name"]), str(entry["collection"]), str(entry["dtype"]), shape, facts)
+
+
+def _event(entry: dict[str, Any]) -> Event:
+    data = entry["data"]
+    if not isinstance(data, dict):
+        raise TypeError("the data of an event are no object")
+    return Event(int(entry["step"]), float(entry["time"]), str(entry["kind"]), data)
 
 
 def _column(payload: bytes, begin: int, entry: dict[str, Any]) -> Column:

@@ -14,10 +14,12 @@ import numpy as np
 
 from tensometer._core import __version__
 from tensometer.store.place import Place, open_place
-from tensometer.store.segment import VERSION, Record, SegmentError, decode_segment, encode_segment
+from tensometer.store.segment import VERSION, Event, Record, SegmentError, decode_segment, encode_segment
 
 RUN_FILE = "run.json"
 SUFFIX = ".tmz"
+# The kind of the last event of a writer that was closed.
+_END = "end"
 # Seconds between attempts at a place that does not take a segment: doubled from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
 
@@ -57,7 +59,8 @@ class RunWriter:
         self.dropped = 0
         self.problems: list[str] = []
         self._warned = False
-        self._pending: deque[Record] = deque()
+        self._pending: deque[Record | Event] = deque()
+        self._step = -1
         self._pending_rows = 0
         self._oldest = 0.0
         self._asked = False  # to write what there is, at once
@@ -88,15 +91,24 @@ class RunWriter:
 
     def submit(self, record: Record) -> None:
         """Hand over a record; returns at once. After close(), and in the child of a fork, records are dropped."""
+        self._append(record)
+
+    def event(self, step: int, time: float, kind: str, data: Mapping[str, Any]) -> None:
+        """Hand over a fact that is no number, as submit() does. TypeError or ValueError if data are no JSON values."""
+        json.dumps(data, allow_nan=False)
+        self._append(Event(step, time, kind, dict(data)))
+
+    def _append(self, item: Record | Event) -> None:
         with self._changed:
-            rows = len(record.keys)
+            rows = _rows(item)
             if self._closing or os.getpid() != self._pid or self._pending_rows + rows > self._queue_rows:
                 self.dropped += rows
             else:
                 if not self._pending:
                     self._oldest = time.monotonic()
-                self._pending.append(record)
+                self._pending.append(item)
                 self._pending_rows += rows
+                self._step = max(self._step, item.step)
                 if self._pending_rows >= self._flush_rows or len(self._pending) == 1:
                     self._changed.notify_all()
         self._warn()
@@ -115,6 +127,8 @@ class RunWriter:
         if os.getpid() != self._pid:
             return False
         atexit.unregister(self.close)
+        if self._thread.is_alive() and not self._closing:
+            self.event(self._step, time.time(), _END, {"dropped": self.dropped, "problems": self.problems})
         stored = self.flush(timeout)
         with self._changed:
             self._closing = True
@@ -137,7 +151,7 @@ class RunWriter:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _due(self) -> list[Record] | None:
+    def _due(self) -> list[Record | Event] | None:
         """The next batch when it is time to store one; None at the end."""
         with self._changed:
             while True:
@@ -148,24 +162,26 @@ class RunWriter:
                     break
                 self._asked = self._asked and bool(self._pending)
                 self._changed.wait(left if self._pending else None)
-            batch: list[Record] = []
+            batch: list[Record | Event] = []
             rows = 0
             while self._pending and rows < self._flush_rows:
                 batch.append(self._pending.popleft())
-                rows += len(batch[-1].keys)
+                rows += _rows(batch[-1])
             self._pending_rows -= rows
             self._oldest = time.monotonic()
             self._busy = True
             return batch
 
-    def _store(self, batch: list[Record]) -> None:
+    def _store(self, batch: list[Record | Event]) -> None:
+        records = [item for item in batch if isinstance(item, Record)]
+        events = [item for item in batch if isinstance(item, Event)]
         pause = _FIRST_PAUSE
         data: bytes | None = None
         while True:
             # What a store raises is not a closed list, and nothing may end this thread.
             try:
                 if data is None:
-                    data = encode_segment(batch, rank=self.rank)
+                    data = encode_segment(records, rank=self.rank, events=events)
                 self._put(data)
                 return
             except FileExistsError:
@@ -175,11 +191,11 @@ class RunWriter:
             except Exception as error:
                 self._note(f"{self._place.url}: a segment could not be stored: {type(error).__name__}: {error}")
                 if data is None:  # nothing that waiting mends
-                    self.dropped += sum(len(record.keys) for record in batch)
+                    self.dropped += sum(map(_rows, batch))
                     return
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, pause):
-                    self.dropped += sum(len(record.keys) for record in batch)
+                    self.dropped += sum(map(_rows, batch))
                     return
             pause = min(2 * pause, _LAST_PAUSE)
 
@@ -207,6 +223,12 @@ class RunWriter:
     def _note(self, problem: str) -> None:
         if problem not in self.problems and len(self.problems) < 100:
             self.problems.append(problem)
+
+
+def _rows(item: Record | Event) -> int:
+    if isinstance(item, Event):
+        return 0 if item.kind == _END else 1
+    return len(item.keys)
 
 
 def _is_segment(name: str) -> bool:

@@ -1,0 +1,75 @@
+"""What settings are checked with: TypeError or ValueError that name the key and what was found."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def known(place: str, values: Mapping[str, Any], kind: type[Any]) -> Mapping[str, Any]:
+    """The values, if every key is a field of the dataclass."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{place}: {values!r} is not a mapping of settings")
+    names = [one.name for one in dataclasses.fields(kind)]
+    for key in values:
+        if key not in names:
+            raise ValueError(f"{place}: {unknown(str(key), names)}")
+    return values
+
+
+def unknown(name: str, names: Sequence[str]) -> str:
+    """A sentence for a wrong key."""
+    nearest = difflib.get_close_matches(name, names, 1, 0)
+    return f"{name!r} is unknown; did you mean {nearest[0]!r}? Known are {', '.join(names)}"
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None, *, optional: bool = False) -> None:
+    """A whole number from least to most; None too, if optional."""
+    if optional and value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: {value!r} is not a whole number")
+    if value < least:
+        raise ValueError(f"{name}: {value} is less than {least}")
+    if most is not None and value > most:
+        raise ValueError(f"{name}: {value} is more than {most}")
+
+
+def check_seconds(name: str, value: object, *, optional: bool = False) -> None:
+    """A positive finite number; None too, if optional."""
+    if optional and value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name}: {value!r} is not a number of seconds")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name}: {value} is not a positive number of seconds")
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """One of the choices, of the same type."""
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        *most, last = map(repr, choices)
+        raise ValueError(f"{name}: {value!r} is not {', '.join(most)} or {last}")
+
+
+def checked_tuple(name: str, value: object, kind: type[Any]) -> tuple[Any, ...] | None:
+    """A list of texts or numbers as a tuple; None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(one, kind) for one in value):
+        raise TypeError(f"{name}: {value!r} is not a list of {'whole numbers' if kind is int else 'texts'}")
+    return tuple(value)
+
+
+def check_expression(name: str, value: object) -> None:
+    """A regular expression or None."""
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {value!r} is not a regular expression")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{name}: {value!r} is not a regular expression: {error}") from error

@@ -1,0 +1,212 @@
+"""Collects what a step captures, and hands it to the writer or the flight recorder when the step is over."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensometer._core import SummaryTable, summarize_many, summarize_units
+from tensometer.capture.cadence import Cadence
+from tensometer.capture.config import CollectionConfig, MonitorConfig
+from tensometer.capture.recorder import FlightRecorder
+from tensometer.store import Record, RunWriter, TensorKey
+
+# So many different problems are told in the run; there is one warning.
+_MOST_PROBLEMS = 100
+
+_Part = tuple[str, str, Sequence[TensorKey], SummaryTable]  # collection, phase, what, summaries
+
+
+class Collector:
+    """The step in progress; a Sink for captures. Errors of capture end here, unless `strict`."""
+
+    def __init__(self, writer: RunWriter, config: MonitorConfig, *, strict: bool) -> None:
+        self._writer, self._strict = writer, strict
+        self._cadence = Cadence(config)
+        self._recorder = FlightRecorder(config.recorder)
+        self._parts: list[_Part] = []
+        self._due: Mapping[str, CollectionConfig] = {}
+        self._captured: Mapping[str, CollectionConfig] = {}
+        self._problems: set[str] = set()
+        self._nanoseconds = self._spent = self._captured_steps = 0
+        self.named_phase = ""
+        self.step = writer.last_step() + 1
+
+    @property
+    def config(self) -> MonitorConfig:
+        """The settings in force."""
+        return self._cadence.config
+
+    def configure(self, config: MonitorConfig) -> None:
+        """Other settings from the next step on. The flight recorder keeps its length."""
+        self._cadence.replace(config)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds of the caller's time that a captured step cost, on average."""
+        return self._spent / 1e9 / self._captured_steps if self._captured_steps else 0.0
+
+    @property
+    def captures(self) -> bool:
+        """Whether anything is captured in this step."""
+        return bool(self._captured)
+
+    def begin_step(self) -> None:
+        """Decide what is captured."""
+        self._due = self._cadence.due(self.step, time.monotonic())
+        self._captured = self._cadence.captured(self.step, self._due)
+
+    def end_step(self) -> None:
+        """Hand over what was captured."""
+        if self._captured:
+            self.take_scalars("loop", {"capture_seconds": self._nanoseconds / 1e9})
+        now = time.time()
+        held = []
+        for collection, phase, keys, table in self._parts:
+            record = Record(self.step, now, phase, keys, table)
+            if collection in self._due:
+                self._writer.submit(record)
+            else:
+                held.append(record)
+        if held:
+            self._recorder.hold(self.step, held)
+
+    def next_step(self) -> None:
+        """Go on, whatever happened in the step."""
+        self._parts.clear()
+        if self._captured:
+            self._spent += self._nanoseconds
+            self._captured_steps += 1
+        self._nanoseconds = 0
+        self.step += 1
+
+    def dump(self, reason: str) -> None:
+        """Store what the flight recorder holds."""
+        records = self._recorder.release()
+        steps = [record.step for record in records]
+        for record in records:
+            self._writer.submit(record)
+        self.event("recorder", {"reason": reason, "first": min(steps, default=None), "last": max(steps, default=None)})
+
+    def wants(self, collection: str, phase: str | None = None) -> bool:
+        """Whether the step in progress captures a collection; see Sink."""
+        chosen = self._captured.get(collection)
+        return chosen is not None and (chosen.phases is None or (phase or self.phase_of()) in chosen.phases)
+
+    def takes(self, collection: str, key: TensorKey) -> bool:
+        """Whether the settings of the collection let a tensor in; see Sink."""
+        chosen = self._captured.get(collection)
+        if chosen is None:
+            return False
+        elements = 0 if chosen.largest is None else math.prod(key.shape)
+        return chosen.takes(key.name, key.facts.get("module_type"), elements)
+
+    def phase_of(self, *, training: bool = True) -> str:
+        """The phase that the loop has named, or the model's mode; see Sink."""
+        return self.named_phase or ("train" if training else "eval")
+
+    def take(
+        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str | None = None
+    ) -> SummaryTable | None:
+        """Summarise and keep tensors; see Sink."""
+        chosen = self._captured.get(collection)
+        if chosen is None:
+            return None
+        kept = [at for at, key in enumerate(keys) if self.takes(collection, key)]
+        if len(kept) < len(keys):
+            keys, tensors = [keys[at] for at in kept], [tensors[at] for at in kept]
+        if not keys:
+            return None
+        phase = phase or self.phase_of()
+        try:
+            table = self._summaries(tensors, chosen)
+        except Exception as error:
+            if self._strict or len(keys) == 1:
+                raise
+            # One that cannot be read does not take the others with it.
+            self._problem(error)
+            self._take_each(collection, keys, tensors, phase, chosen)
+            return None
+        self._parts.append((collection, phase, keys, table))
+        if chosen.units:
+            self._take_units(collection, keys, tensors, phase, chosen)
+        return table
+
+    def take_scalars(
+        self, collection: str, values: Mapping[str, object], phase: str | None = None
+    ) -> SummaryTable | None:
+        """Keep numbers; see Sink."""
+        if not values or not self.wants(collection, phase):
+            return None
+        keys = [TensorKey(name, collection, "float64", ()) for name in values]
+        return self.take(collection, keys, [np.float64(_number(name, value)) for name, value in values.items()], phase)
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Keep a fact that is no number; see Sink."""
+        self._writer.event(self.step, time.time(), kind, data)
+
+    def guard(self, work: Callable[[], None]) -> None:
+        """Run a piece of capture so that no error of it reaches the training loop."""
+        begin = time.perf_counter_ns()
+        try:
+            work()
+        # Whatever goes wrong in capture, training goes on.
+        except Exception as error:
+            if self._strict:
+                raise
+            self._problem(error)
+        finally:
+            self._nanoseconds += time.perf_counter_ns() - begin
+
+    def _problem(self, error: Exception) -> None:
+        sentence = f"{type(error).__name__}: {error}"
+        if sentence in self._problems or len(self._problems) == _MOST_PROBLEMS:
+            return
+        self._problems.add(sentence)
+        self.event("problem", {"error": sentence})
+        if len(self._problems) == 1:
+            warnings.warn(
+                f"tensometer: step {self.step} could not be captured: {sentence}; training goes on",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def _summaries(self, tensors: Sequence[Any], chosen: CollectionConfig) -> SummaryTable:
+        return summarize_many(
+            tensors,
+            histogram=chosen.histogram,  # type: ignore[arg-type]
+            resolution=self.config.resolution if chosen.resolution is None else chosen.resolution,
+            threads=self.config.threads,
+        )
+
+    def _take_each(
+        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, chosen: CollectionConfig
+    ) -> None:
+        for key, tensor in zip(keys, tensors, strict=True):
+            try:
+                self._parts.append((collection, phase, [key], self._summaries([tensor], chosen)))
+            except Exception as error:
+                self._problem(type(error)(f"{key.name}: {error}"))
+
+    def _take_units(
+        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, chosen: CollectionConfig
+    ) -> None:
+        for key, tensor in zip(keys, tensors, strict=True):
+            if len(key.shape) < 2:
+                continue
+            axis = int(key.facts.get("unit_axis", 0)) % len(key.shape)
+            table = summarize_units(tensor, axis, histogram=False, threads=self.config.threads)
+            shape = key.shape[:axis] + key.shape[axis + 1 :]
+            facts = {**key.facts, "units": key.shape[axis]}
+            unit = TensorKey(f"{key.name}/units", collection, key.dtype, shape, facts)
+            self._parts.append((collection, phase, [unit] * key.shape[axis], table))
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: {value!r:.100} is not a number: {error}") from error

@@ -1,0 +1,36 @@
+"""What a framework's capture tells, and whom."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tensometer._core import SummaryTable
+from tensometer.store import TensorKey
+
+
+class Sink(Protocol):
+    """Where a capture hands over what it sees of the step in progress; the monitor is one."""
+
+    def wants(self, collection: str, phase: str | None = None) -> bool:
+        """Whether the step in progress captures a collection, in a phase (by default the present one)."""
+
+    def takes(self, collection: str, key: TensorKey) -> bool:
+        """Whether a collection that the step in progress captures takes a tensor."""
+
+    def phase_of(self, *, training: bool) -> str:
+        """The phase that the loop has named; otherwise that of a model in training or in evaluation mode."""
+
+    def take(
+        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str | None = None
+    ) -> SummaryTable | None:
+        """Summarise and keep tensors; a table of those that the collection takes, None if it takes none."""
+
+    def take_scalars(
+        self, collection: str, values: Mapping[str, object], phase: str | None = None
+    ) -> SummaryTable | None:
+        """Keep numbers, or tensors of one element; a table as take() returns it."""
+
+    def guard(self, work: Callable[[], None]) -> None:
+        """Run a piece of capture so that no error of it reaches the training loop."""
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Keep a fact of this step that is no number."""

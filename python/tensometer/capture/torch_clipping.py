@@ -1,0 +1,56 @@
+"""The norm of a model's gradients before they are clipped: as the last backward pass of a step left them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from tensometer._core import summarize_many
+from tensometer.capture.sink import Sink
+
+
+class UnclippedNorm:
+    """Takes one more pass over the gradients for each backward pass of a step that is captured."""
+
+    def __init__(self, model: nn.Module, sink: Sink) -> None:
+        self._model, self._sink = model, sink
+        self._handles: list[Any] = []
+        self._queued = False
+        self.norm: float | None = None
+
+    def begin_step(self) -> None:
+        """Watch the backward passes of a step that is captured."""
+        self.norm = None
+        wanted = self._sink.wants("loop")
+        if wanted and not self._handles:
+            for parameter in self._model.parameters():
+                if parameter.requires_grad:
+                    self._handles.append(_on_gradient(parameter, self._accumulated))
+        elif not wanted:
+            self.detach()
+
+    def detach(self) -> None:
+        """Remove every hook."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _accumulated(self, _: torch.Tensor) -> None:
+        if not self._queued:
+            self._queued = True
+            # Queued by one that was queued: behind those that average gradients over processes.
+            queue: Any = torch.autograd.Variable._execution_engine
+            queue.queue_callback(lambda: queue.queue_callback(self._backward_ended))
+
+    def _backward_ended(self) -> None:
+        self._queued = False
+        self._sink.guard(self._measure)
+
+    def _measure(self) -> None:
+        gradients = [one.grad for one in self._model.parameters() if one.grad is not None]
+        self.norm = summarize_many(gradients).total().l2
+
+
+def _on_gradient(parameter: nn.Parameter, hook: Callable[[torch.Tensor], None]) -> Any:
+    return parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]

@@ -1,0 +1,178 @@
+"""PyTorch modules: activations, inputs, predictions and labels, and which module was the first to be not finite."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from tensometer._core import Summary, summarize_many
+from tensometer.capture.nonfinite import Origin
+from tensometer.capture.sink import Sink
+from tensometer.capture.torch_tensors import described, in_backward, key_of, tensors_in, unwrapped
+
+# A cell that is called for every element of a sequence is recorded for its first calls.
+MOST_CALLS = 8
+# Their channels are dimension 1; units of everything else are the last dimension.
+_CHANNELS_SECOND = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool")
+
+
+class ModuleCapture:
+    """Hooks on the modules of one model and on its loss, there only during steps that are captured."""
+
+    def __init__(
+        self, model: nn.Module, loss: nn.Module | None, *, prefix: str, sink: Sink, origin: Origin, every_pass: bool
+    ) -> None:
+        self._model, self._loss, self._prefix = model, loss, prefix
+        self._sink, self._origin, self._every_pass = sink, origin, every_pass
+        self._handles: list[Any] = []
+        self._hooked: tuple[bool, bool] = (False, False)
+        self._calls: Counter[str] = Counter()
+        self._passes: Counter[tuple[str, str]] = Counter()
+        self._skipping = False
+        self._last_gradient: tuple[str, Summary] | None = None
+        self._told_compiled = False
+
+    def begin_step(self) -> None:
+        """Hook what this step captures: a step that is not captured runs without hooks."""
+        self._calls.clear()
+        self._passes.clear()
+        self._skipping = False
+        self._last_gradient = None
+        modules = self._sink.wants("activations") or self._origin.watching
+        ends = any(map(self._sink.wants, ("inputs", "predictions", "labels")))
+        if self._hooked != (modules, ends):
+            self.detach()
+            self._hook(modules, ends)
+            self._hooked = (modules, ends)
+
+    def detach(self) -> None:
+        """Remove every hook."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._hooked = (False, False)
+
+    def _hook(self, modules: bool, ends: bool) -> None:
+        if (modules or ends) and not _compiled_in_place(self._model):
+            self._handles.append(self._model.register_forward_pre_hook(self._before, with_kwargs=True))
+            self._handles.append(self._model.register_forward_hook(self._after))
+        if ends and self._loss is not None and not _compiled_in_place(self._loss):
+            self._handles.append(self._loss.register_forward_pre_hook(self._before_loss, with_kwargs=True))
+        if not modules:
+            return
+        for name, module in self._visible():
+            self._handles.append(module.register_forward_hook(partial(self._output, name), with_kwargs=True))
+
+    def _visible(self) -> Iterator[tuple[str, nn.Module]]:
+        """Modules whose hooks run, but those whose output is that of their last module."""
+        inner, hidden = unwrapped(self._model)
+        compiled = [""] if hidden or _compiled_in_place(inner) else []
+        for name, module in inner.named_modules():
+            if "" in compiled or any(name.startswith(f"{one}.") for one in compiled):
+                continue
+            if hasattr(module, "_orig_mod") or _compiled_in_place(module):
+                compiled.append(name)
+            alone = name or next(inner.children(), None) is None
+            if alone and not isinstance(module, nn.Sequential) and not _compiled_in_place(module):
+                yield self._prefix + (name or "model"), module
+        if compiled and not self._told_compiled:
+            self._told_compiled = True
+            names = [self._prefix + (name or "model") for name in compiled]
+            self._sink.event("activations_not_seen", {"modules": names, "why": "torch.compile runs them without hooks"})
+
+    def _before(self, model: nn.Module, arguments: Any, keywords: Any) -> None:
+        # The recomputation of a checkpoint is no second pass.
+        if in_backward():
+            return
+        phase = self._sink.phase_of(training=model.training)
+        self._calls.clear()
+        self._skipping = not self._first_pass(phase, "model")
+        if not self._skipping and self._sink.wants("inputs", phase):
+            self._sink.guard(lambda: self._take("inputs", "input", (arguments, keywords), phase))
+
+    def _after(self, *_: object) -> None:
+        self._skipping = self._skipping and in_backward()
+
+    def _first_pass(self, phase: str, what: str) -> bool:
+        """Of a step whose gradients are accumulated over several passes, the first speaks for all."""
+        self._passes[phase, what] += 1
+        return self._every_pass or self._passes[phase, what] == 1
+
+    def _before_loss(self, _: nn.Module, arguments: Any, keywords: Any) -> None:
+        phase = self._sink.phase_of(training=self._model.training)
+        if in_backward() or not self._first_pass(phase, "loss"):
+            return
+        given = [*arguments, *keywords.values()]
+        for collection, name, value in zip(("predictions", "labels"), ("prediction", "label"), given, strict=False):
+            if self._sink.wants(collection, phase):
+                self._sink.guard(partial(self._take, collection, name, (value, {}), phase, bare=True))
+
+    def _take(self, collection: str, name: str, given: Any, phase: str, *, bare: bool = False) -> None:
+        arguments, keywords = given
+        parts = list(tensors_in(arguments if bare else {**dict(enumerate(arguments)), **keywords}))
+        keys = [key_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in parts]
+        self._sink.take(collection, keys, [tensor for _, tensor in parts], phase)
+
+    def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
+        if not self._skipping and not in_backward():
+            self._sink.guard(lambda: self._take_output(name, module, (arguments, keywords), output))
+
+    def _take_output(self, name: str, module: nn.Module, given: Any, output: object) -> None:
+        # A module that is called several times in a pass is recorded at each call, under a name of its own.
+        call = self._calls[name]
+        self._calls[name] += 1
+        if call >= MOST_CALLS:
+            return
+        phase = self._sink.phase_of(training=module.training)
+        parts = list(tensors_in(output))
+        base = name if call == 0 else f"{name}#{call}"
+        kind = type(module).__name__
+        facts = {"module_type": kind, "unit_axis": 1 if kind.startswith(_CHANNELS_SECOND) else -1}
+        keys = [key_of(base + part, "activations", tensor, facts) for part, tensor in parts]
+        tensors = [tensor for _, tensor in parts]
+        table = self._sink.take("activations", keys, tensors, phase) if self._sink.wants("activations", phase) else None
+        if self._origin.watching:
+            table = summarize_many(tensors)
+            for tensor in tensors:
+                if tensor.requires_grad:
+                    tensor.register_hook(partial(self._gradient, base))  # type: ignore[no-untyped-call]
+        if table is None or not self._origin.is_news("forward") or not bool(table.column("nonfinite").any()):
+            return
+        entered = list(tensors_in({**dict(enumerate(given[0])), **given[1]}))
+        inputs = summarize_many([tensor for _, tensor in entered])
+        weights = summarize_many(dict(module.named_parameters(recurse=False)))
+        broken = [n for n, summary in zip(weights.names or (), weights, strict=True) if summary.nonfinite]
+        data = {
+            "module": base,
+            "module_type": kind,
+            "outputs": [described(base, one) for one in table],
+            "inputs": [described(f"input{part}", one) for (part, _), one in zip(entered, inputs, strict=True)],
+            "parameters_not_finite": broken,
+        }
+        self._origin.report("forward", data)
+
+    def _gradient(self, name: str, gradient: torch.Tensor) -> None:
+        """Autograd has the gradient of a module's output: the first that is not finite comes from what lies behind."""
+        self._sink.guard(lambda: self._check_gradient(name, gradient))
+
+    def _check_gradient(self, name: str, gradient: torch.Tensor) -> None:
+        if not self._origin.is_news("backward"):
+            return
+        (summary,) = summarize_many([gradient])
+        if not summary.nonfinite:
+            self._last_gradient = (name, summary)
+            return
+        data: dict[str, Any] = {"module": name, "outputs": [described(f"gradient of {name}", summary)], "inputs": []}
+        # Finite where it entered the module before, not finite where it left that.
+        if self._last_gradient is not None:
+            data["module"], entered = self._last_gradient
+            data["inputs"] = [described(f"gradient of {data['module']}", entered)]
+        self._origin.report("backward", data)
+
+
+def _compiled_in_place(module: nn.Module) -> bool:
+    """Whether module.compile() was called: hooks would become part of the graph, and break it."""
+    return getattr(module, "_compiled_call_impl", None) is not None

@@ -1,0 +1,71 @@
+"""Updates: what an optimizer really changed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensometer
+import torch
+from tensometer import Monitor, open_run
+from torch import nn
+
+
+def one_weight(values: list[float], dtype: torch.dtype = torch.float32) -> nn.ParameterList:
+    return nn.ParameterList([nn.Parameter(torch.tensor(values, dtype=dtype))])
+
+
+def updated(path: Path, model: nn.Module, rate: float, gradients: list[list[float]]) -> tensometer.Run:
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    with Monitor(path, every=1, strict=True, collections=["updates"]) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for gradient in gradients:
+            (weight,) = model.parameters()
+            weight.grad = torch.tensor(gradient, dtype=weight.dtype)
+            optimizer.step()
+            monitor.step()
+    return open_run(path)
+
+
+def test_difference_ratio_and_cosine(tmp_path: Path) -> None:
+    model = one_weight([3, 4, 0, 0])
+    run = updated(tmp_path, model, 0.5, [[2, 0, 0, 0], [2, 2, 0, 0], [-4, -4, 0, 0]])
+    assert run.series("0")["l2"].tolist() == pytest.approx([1, np.sqrt(2), np.sqrt(8)])
+    assert run.series("0")["min"].tolist() == [-1, -1, 0]
+    ratios = [1 / 5, np.sqrt(2 / (4 + 16)), np.sqrt(8 / (1 + 9))]
+    assert run.series("0/ratio")["mean"].tolist() == pytest.approx(ratios)
+    assert run.series("0/changed_fraction")["mean"].tolist() == [0.25, 0.5, 0.5]
+    assert run.series("0/cosine").steps.tolist() == [1, 2]
+    assert run.series("0/cosine")["mean"].tolist() == pytest.approx([np.sqrt(0.5), -1])
+
+
+def test_updates_that_are_rounded_away(tmp_path: Path) -> None:
+    model = one_weight([1, 256], torch.bfloat16)
+    run = updated(tmp_path, model, 1.0, [[0.0078125, 0.0078125]])
+    assert run.series("0/changed_fraction")["mean"].tolist() == [0.5]
+    assert run.series("0")["zeros"].tolist() == [1]
+
+
+def test_a_subset(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    settings = {"updates": {"exclude": "bias", "largest": 100}}
+    with Monitor(tmp_path, every=1, strict=True, collections=settings) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        model(torch.ones(1, 10)).sum().backward()
+        optimizer.step()
+        monitor.step()
+    names = [key.name for key in open_run(tmp_path).tensors("updates")]
+    assert names == ["1.weight", "1.weight/ratio", "1.weight/changed_fraction"]
+
+
+def test_steps_that_are_not_captured_are_not_in_the_update(tmp_path: Path) -> None:
+    model = one_weight([0, 0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    with Monitor(tmp_path, every=3, strict=True, collections=["updates"]) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for step in range(4):
+            (weight,) = model.parameters()
+            weight.grad = torch.tensor([1.0 + step, 0])
+            optimizer.step()
+            monitor.step()
+    assert open_run(tmp_path).series("0")["l2"].tolist() == [1, 4]
