@@ -130,7 +130,7 @@ def test_damaged_segments_are_named_and_skipped(tmp_path: Path) -> None:
     second = tmp_path / "rank-00000" / "000000001.tmz"
     second.write_bytes(second.read_bytes()[:-3])
     (tmp_path / "rank-00000" / "notes.txt").write_text("not a segment")
-    with pytest.warns(RuntimeWarning, match=r"rank-00000/000000001\.tmz: is truncated.*; it is skipped"):
+    with pytest.warns(RuntimeWarning, match=r"rank-00000/000000001\.tmz: has .* bytes of bins; .*; it is skipped"):
         run = open_run(tmp_path)
     assert list(run.damaged) == ["rank-00000/000000001.tmz"]
     assert run.series("w").steps.tolist() == [0, 2, 3]
@@ -352,3 +352,25 @@ def test_a_hundred_thousand_steps_grow_nothing(tmp_path: Path) -> None:
     assert writer.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
     assert open_run(tmp_path).series("w").steps.tolist() == list(range(20_000))
+
+
+def test_histograms_that_are_damaged(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        writer = RunWriter(tmp_path)
+        table = tensometer.summarize_many([np.full(100, value)], histogram=True)
+        writer.submit(Record(int(value), 0.0, "train", [TensorKey("x", "custom", "float64", (100,))], table))
+        assert writer.close()
+    path = tmp_path / "rank-00000" / "000000000.tmz"
+    damaged = bytearray(path.read_bytes())
+    damaged[-5] ^= 1
+    path.write_bytes(damaged)
+    run = open_run(tmp_path)
+    series = run.series("x")
+    assert series["mean"].tolist() == [1, 2]
+    with pytest.warns(RuntimeWarning, match=r"rank-00000/000000000\.tmz: is damaged"):
+        assert series.histogram(0) is None
+    histogram = series.histogram(1)
+    assert histogram is not None
+    assert histogram.total == 100
+    assert list(run.damaged) == ["rank-00000/000000000.tmz"]
+    assert series.histograms()[0].sum(axis=1).tolist() == [0, 100]

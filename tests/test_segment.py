@@ -1,6 +1,7 @@
 """Segments: what was written comes back, docs/format.md suffices to read it, and no damage passes for data."""
 
 import base64
+import json
 import re
 import struct
 from pathlib import Path
@@ -134,6 +135,8 @@ def assert_equal(a: Segment, b: Segment) -> None:
     assert [k.facts for k in a.tensors] == [k.facts for k in b.tensors]
     for name in a.columns:
         np.testing.assert_array_equal(a.columns[name], b.columns[name])
+    for name, column in a.bins().items():
+        np.testing.assert_array_equal(column, b.bins()[name])
 
 
 def test_every_byte_flipped_and_every_truncation() -> None:
@@ -145,6 +148,7 @@ def test_every_byte_flipped_and_every_truncation() -> None:
             damaged[at] ^= 1 << bit
             try:
                 found = decode_segment(bytes(damaged))
+                found.bins()
             except SegmentError:
                 continue
             assert_equal(found, whole)  # bits of the frame that say nothing about its content
@@ -162,12 +166,18 @@ def test_payloads_that_lie(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     try:
-        segment = decode_segment(zstandard.ZstdCompressor().compress(bytes(payload)))
+        segment = decode_segment(zstandard.ZstdCompressor().compress(bytes(payload)) + decode_segment(GOLDEN).frame)
+        segment.bins()
     except SegmentError:
         return
     assert len(segment.columns["step"]) == segment.rows
-    assert len(segment.columns["bin_step"]) == int(segment.columns["histogram_bins"].sum())
+    assert len(segment.bins()["bin_step"]) == int(segment.columns["histogram_bins"].sum())
     _core.unpack(segment.columns, "l2", segment.rows)
+
+
+def schema_of(**changes: Any) -> bytes:
+    lists: dict[str, Any] = {name: [] for name in ("tensors", "phases", "events", "columns", "bins")}
+    return json.dumps(lists | {"rows": 0, "rank": 0, "bins_bytes": 0} | changes).encode()
 
 
 @pytest.mark.parametrize(
@@ -175,18 +185,17 @@ def test_payloads_that_lie(data: st.DataObject) -> None:
     [
         (b"{", "has no valid schema"),
         (b"[]", "has no valid schema"),
-        (b'{"tensors":[],"phases":[],"events":[],"rows":1,"rank":0,"columns":[]}', "claims 1 rows and has no column"),
-        (b'{"tensors": [], "phases": [], "events": [], "rows": -1, "rank": 0, "columns": []}', "claims -1 rows"),
+        (b"{}", "has no valid schema: KeyError 'tensors'"),
+        (schema_of(rows=1), "claims 1 rows and has no column"),
+        (schema_of(rows=-1), "claims -1 rows"),
+        (schema_of(events=[{}]), "has no valid schema"),
+        (schema_of(bins_bytes=7), "has 0 bytes of bins; 7 belong to it"),
         (
-            b'{"tensors":[],"phases":[],"events":[],"rows":1,"rank":0,"columns":'
-            b'[{"name":"step","dtype":"<i8","offset":0,"count":9}]}',
+            schema_of(rows=1, columns=[{"name": "step", "dtype": "<i8", "offset": 0, "count": 9}]),
             "ends behind the segment",
         ),
-        (
-            b'{"tensors":[],"phases":[],"events":[],"rows":0,"rank":0,"columns":'
-            b'[{"name":"x","dtype":"<i8","offset":0,"count":0}]}',
-            "has no valid schema",
-        ),
+        (schema_of(columns=[{"name": "x", "dtype": "<i8", "offset": 0, "count": 0}]), "has no valid schema"),
+        (schema_of(columns=[{"name": "bin_step", "dtype": "<u2", "offset": 0, "count": 0}]), "has no valid schema"),
         (b"[" * 100_000, "has no valid schema"),
     ],
 )

@@ -5,15 +5,26 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tensometer.store.place import Place, open_place
-from tensometer.store.segment import COLUMNS, Column, Event, SegmentError, TensorKey, decode_segment
-from tensometer.store.series import Series, taken
+from tensometer.store.segment import (
+    BIN_COLUMNS,
+    ROW_COLUMNS,
+    Column,
+    Event,
+    Segment,
+    SegmentError,
+    TensorKey,
+    decode_segment,
+)
+from tensometer.store.series import Series
 from tensometer.store.writer import RUN_FILE, SUFFIX
 
 _RANK = re.compile(r"rank-(\d{5})")
@@ -21,21 +32,51 @@ _RANK = re.compile(r"rank-(\d{5})")
 
 @dataclass(frozen=True)
 class _Part:
-    """A segment whose numbers of tensors and phases are those of the run."""
+    """A segment, whose columns number tensors and phases as the run does."""
 
-    rank: int
+    path: str
+    segment: Segment
     columns: dict[str, Column]
 
 
 class _Joined:
     """All segments of one rank, and where each tensor's rows are: a series costs no search through the others."""
 
-    def __init__(self, parts: list[dict[str, Column]]) -> None:
-        empty = {name: np.zeros(0, dtype) for name, (dtype, _) in COLUMNS.items()}
-        self.columns = {name: np.concatenate([part[name] for part in (empty, *parts)]) for name in COLUMNS}
+    def __init__(self, parts: list[_Part], damaged: Callable[[str, Exception], None]) -> None:
+        self._parts, self._damaged = parts, damaged
+        self.columns = {
+            name: np.concatenate([np.zeros(0, dtype), *(part.columns[name] for part in parts)])
+            for name, (dtype, _) in ROW_COLUMNS.items()
+        }
         self._order = np.argsort(self.columns["tensor"], kind="stable")
         self._sorted = self.columns["tensor"][self._order]
-        self.bin_ends = np.cumsum(self.columns["histogram_bins"], dtype=np.int64)
+
+    @cached_property
+    def bins(self) -> tuple[dict[str, Column], npt.NDArray[np.int64]]:
+        """Columns of all bins, and where each row's bins end. Rows whose bins are damaged have no histogram."""
+        found = [{name: np.zeros(0, dtype) for name, (dtype, _) in BIN_COLUMNS.items()}]
+        first = 0
+        for part in self._parts:
+            rows = slice(first, first + part.segment.rows)
+            first = rows.stop
+            try:
+                found.append(part.segment.bins())
+            except SegmentError as error:
+                self._damaged(part.path, error)
+                self.columns["histogram_bins"][rows] = 0
+                self.columns["histogram_resolution"][rows] = ROW_COLUMNS["histogram_resolution"][1]
+        columns = {name: np.concatenate([one[name] for one in found]) for name in BIN_COLUMNS}
+        return columns, np.cumsum(self.columns["histogram_bins"], dtype=np.int64)
+
+    def bins_of(self, rows: npt.NDArray[np.intp]) -> dict[str, Column]:
+        """The bins of some rows, and the columns of rows that tell of them."""
+        columns, ends = self.bins
+        lengths = self.columns["histogram_bins"][rows].astype(np.int64)
+        # Positions first[0] .. first[0] + lengths[0] - 1, first[1] .., one after another.
+        first = ends[rows] - lengths
+        at = np.repeat(first - (np.cumsum(lengths) - lengths), lengths) + np.arange(int(lengths.sum()))
+        about = {name: self.columns[name][rows] for name in self.columns if name.startswith("histogram_")}
+        return about | {name: column[at] for name, column in columns.items()}
 
     def rows(self, tensors: list[int], phase: int | None) -> npt.NDArray[np.intp]:
         """Rows of some tensors in the order of their steps, and in the order of writing within a step."""
@@ -50,7 +91,8 @@ class _Joined:
 class Run:
     """A run directory or URL. It shows the segments that were complete at the last refresh().
 
-    A damaged segment is skipped: one RuntimeWarning names it, and `damaged` keeps its sentence.
+    A damaged segment is skipped: one RuntimeWarning names it, and `damaged` keeps its sentence. Histograms are read
+    when the first is asked for; rows whose histograms are damaged have none.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
@@ -60,7 +102,7 @@ class Run:
         self._seen: set[str] = set()
         self._keys: dict[TensorKey, int] = {}
         self._phases: dict[str, int] = {}
-        self._parts: list[_Part] = []
+        self._parts: dict[int, list[_Part]] = {}
         self._joined: dict[int, _Joined] = {}
         self._events: list[tuple[Event, int]] = []
         try:
@@ -89,8 +131,7 @@ class Run:
         try:
             segment = decode_segment(self._place.read(path), path)
         except (SegmentError, OSError) as error:
-            self.damaged[path] = str(error)
-            warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=4)
+            self._damaged(path, error)
             return 0
         tensors = [self._keys.setdefault(key, len(self._keys)) for key in segment.tensors]
         phases = [self._phases.setdefault(phase, len(self._phases)) for phase in segment.phases]
@@ -99,14 +140,18 @@ class Run:
             columns["tensor"] = np.array(tensors, np.uint32)[segment.columns["tensor"]]
             columns["phase"] = np.array(phases, np.uint16)[segment.columns["phase"]]
         self._events += [(event, rank) for event in segment.events]
-        self._parts.append(_Part(rank, columns))
+        self._parts.setdefault(rank, []).append(_Part(path, segment, columns))
         self._joined.pop(rank, None)
         return segment.rows
+
+    def _damaged(self, path: str, error: Exception) -> None:
+        self.damaged[path] = str(error)
+        warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=5)
 
     @property
     def ranks(self) -> list[int]:
         """The writers of the run that have stored something."""
-        return sorted({part.rank for part in self._parts})
+        return sorted(self._parts)
 
     @property
     def phases(self) -> list[str]:
@@ -163,17 +208,18 @@ class Run:
 
     def _series(self, rows: npt.NDArray[np.intp], rank: int) -> Series:
         joined = self._rank(rank)
-        part = taken(joined.columns, rows, joined.bin_ends)
+        part = {name: column[rows] for name, column in joined.columns.items()}
         names = list(self._phases)
         key = list(self._keys)[int(part["tensor"][-1])]
-        return Series(key, rank, tuple(names[number] for number in part["phase"].tolist()), part)
+        phases = tuple(names[number] for number in part["phase"].tolist())
+        return Series(key, rank, phases, part, lambda: joined.bins_of(rows))
 
     def _phase_number(self, phase: str | None) -> int | None:
         return None if phase is None else self._phases.get(phase, -1)
 
     def _rank(self, rank: int) -> _Joined:
         if rank not in self._joined:
-            self._joined[rank] = _Joined([part.columns for part in self._parts if part.rank == rank])
+            self._joined[rank] = _Joined(self._parts.get(rank, []), self._damaged)
         return self._joined[rank]
 
 

@@ -88,7 +88,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment in memory: every column of ROW_COLUMNS with `rows` elements, and those of BIN_COLUMNS."""
+    """A segment in memory: every column of ROW_COLUMNS with `rows` elements. `frame` holds the others, compressed."""
 
     rows: int
     rank: int
@@ -96,6 +96,23 @@ class Segment:
     phases: tuple[str, ...]
     events: tuple[Event, ...]
     columns: dict[str, Column]
+    name: str
+    places: Sequence[dict[str, Any]]
+    frame: bytes
+
+    def bins(self) -> dict[str, Column]:
+        """The columns of BIN_COLUMNS: of one element a listed bin, row after row. SegmentError if they are damaged."""
+        columns = {name: np.zeros(0, dtype) for name, (dtype, _) in BIN_COLUMNS.items()}
+        if self.places:
+            payload, rest = _decompressed(self.frame, self.name)
+            if rest:
+                raise SegmentError(self.name, "is followed by something")
+            columns |= _columns(payload, 0, self.places, BIN_COLUMNS, self.name)
+        count = int(self.columns["histogram_bins"].astype(np.uint64).sum())
+        for column, found in columns.items():
+            if len(found) != count:
+                raise SegmentError(self.name, f"has {count} bins, and {len(found)} in column {column}")
+        return columns
 
 
 def encode_segment(records: Sequence[Record], *, rank: int = 0, events: Sequence[Event] = ()) -> bytes:
@@ -126,34 +143,43 @@ def encode_segment(records: Sequence[Record], *, rank: int = 0, events: Sequence
         "phases": list(phases),
         "events": [dataclasses.asdict(event) for event in events],
     }
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(_payload(schema, columns))
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    # Histograms are most of a segment and seldom read: they are a frame of their own.
+    places, parts = _planes({name: columns[name] for name in BIN_COLUMNS})
+    frame = compressor.compress(b"".join(parts)) if places else b""
+    schema |= {"bins": places, "bins_bytes": len(frame)}
+    return compressor.compress(_payload(schema, columns)) + frame
 
 
 def _payload(schema: dict[str, Any], columns: dict[str, Column]) -> bytes:
-    """Header, schema, columns. What holds its default in every row is left out."""
-    kept = {}
-    for name, (dtype, default) in COLUMNS.items():
-        column = np.ascontiguousarray(columns[name], dtype)
-        if len(column) and (name in BIN_COLUMNS or not bool((column == default).all())):
-            kept[name] = column
-    places: list[dict[str, Any]] = []
-    # Offsets are part of the schema that they depend on: they count from its padded end.
-    at = 0
-    for name, column in kept.items():
-        places.append({"name": name, "dtype": COLUMNS[name][0], "offset": at, "count": len(column)})
-        at += -(-column.nbytes // ALIGNMENT) * ALIGNMENT
+    """Header, schema, columns of rows. What holds its default in every row is left out."""
+    defaults = {name: default for name, (_, default) in ROW_COLUMNS.items()}
+    kept = {name: columns[name] for name in defaults if not bool((columns[name] == defaults[name]).all())}
+    places, parts = _planes(kept)
     text = json.dumps(schema | {"columns": places}, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(_HEADER.size + len(text)) % ALIGNMENT)
-    parts = [_HEADER.pack(MAGIC, VERSION, len(text), _HEADER.size + len(text) + at), text]
-    for column in kept.values():
-        planes = column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
-        parts.append(planes + bytes(-len(planes) % ALIGNMENT))
-    return b"".join(parts)
+    size = _HEADER.size + len(text) + sum(map(len, parts))
+    return b"".join([_HEADER.pack(MAGIC, VERSION, len(text), size), text, *parts])
+
+
+def _planes(columns: Mapping[str, Column]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Where columns lie, and their bytes: first bytes of all elements, second bytes, ... Empty ones are left out."""
+    places: list[dict[str, Any]] = []
+    parts = []
+    at = 0
+    for name, given in columns.items():
+        column = np.ascontiguousarray(given, COLUMNS[name][0])
+        if len(column):
+            places.append({"name": name, "dtype": COLUMNS[name][0], "offset": at, "count": len(column)})
+            planes = column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
+            parts.append(planes + bytes(-len(planes) % ALIGNMENT))
+            at += len(parts[-1])
+    return places, parts
 
 
 def decode_segment(data: bytes, name: str = "segment") -> Segment:
     """The segment whose bytes these are. SegmentError for anything else; no claim makes it allocate without bound."""
-    payload = _decompressed(data, name)
+    payload, frame = _decompressed(data, name)
     if len(payload) < _HEADER.size:
         raise SegmentError(name, f"has {len(payload)} bytes, less than its header of {_HEADER.size}")
     magic, version, schema_size, size = _HEADER.unpack_from(payload)
@@ -170,26 +196,30 @@ def decode_segment(data: bytes, name: str = "segment") -> Segment:
         phases = tuple(map(str, schema["phases"]))
         events = tuple(_event(entry) for entry in schema["events"])
         rows, rank = int(schema["rows"]), int(schema["rank"])
-        columns = {entry["name"]: _column(payload, begin, entry) for entry in schema["columns"]}
+        places, bins, bins_bytes = list(schema["columns"]), list(schema["bins"]), int(schema["bins_bytes"])
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise SegmentError(name, f"has no valid schema: {type(error).__name__} {error}") from error
-    segment = Segment(rows, rank, tensors, phases, events, _whole(columns, rows, name))
+    if len(frame) != bins_bytes:
+        raise SegmentError(name, f"has {len(frame)} bytes of bins; {bins_bytes} belong to it")
+    columns = _whole(_columns(payload, begin, places, ROW_COLUMNS, name), rows, name)
+    segment = Segment(rows, rank, tensors, phases, events, columns, name, bins, frame)
     _check(segment, name)
     return segment
 
 
-def _decompressed(data: bytes, name: str) -> bytes:
+def _decompressed(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """The content of the first frame, and what follows it."""
     try:
         size = zstandard.get_frame_parameters(data).content_size
         if size > MAX_PAYLOAD:
             raise SegmentError(name, f"claims {size} bytes; at most {MAX_PAYLOAD} are read")
         decompressor = zstandard.ZstdDecompressor().decompressobj()
         payload = decompressor.decompress(data)
-        if decompressor.eof and not decompressor.unused_data:
-            return payload
+        if decompressor.eof:
+            return payload, decompressor.unused_data
     except zstandard.ZstdError as error:
         raise SegmentError(name, f"is damaged: {error}") from error
-    raise SegmentError(name, "is truncated, or something follows it")
+    raise SegmentError(name, "is truncated")
 
 
 def _key(entry: dict[str, Any]) -> TensorKey:
@@ -207,12 +237,22 @@ def _event(entry: dict[str, Any]) -> Event:
     return Event(int(entry["step"]), float(entry["time"]), str(entry["kind"]), data)
 
 
-def _column(payload: bytes, begin: int, entry: dict[str, Any]) -> Column:
-    dtype, (offset, count) = np.dtype(COLUMNS[entry["name"]][0]), (int(entry["offset"]), int(entry["count"]))
-    if entry["dtype"] != COLUMNS[entry["name"]][0] or offset < 0 or count < 0:
-        raise ValueError(f"column {entry['name']} is not what the format says")
+def _columns(
+    payload: bytes, begin: int, places: Sequence[dict[str, Any]], known: Mapping[str, tuple[str, Any]], name: str
+) -> dict[str, Column]:
+    """Columns that lie in a frame's content, at places that count from `begin`."""
+    try:
+        return {str(place["name"]): _column(payload, begin, place, known[place["name"]][0]) for place in places}
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise SegmentError(name, f"has no valid schema: {type(error).__name__} {error}") from error
+
+
+def _column(payload: bytes, begin: int, place: dict[str, Any], known: str) -> Column:
+    dtype, (offset, count) = np.dtype(known), (int(place["offset"]), int(place["count"]))
+    if place["dtype"] != known or offset < 0 or count < 0:
+        raise ValueError(f"column {place['name']} is not what the format says")
     if begin + offset + count * dtype.itemsize > len(payload):
-        raise ValueError(f"column {entry['name']} ends behind the segment")
+        raise ValueError(f"column {place['name']} ends behind the segment")
     planes = np.frombuffer(payload, np.uint8, count * dtype.itemsize, begin + offset)
     return np.ascontiguousarray(planes.reshape(dtype.itemsize, count).T).view(dtype).reshape(count)
 
@@ -229,11 +269,6 @@ def _whole(columns: dict[str, Column], rows: int, name: str) -> dict[str, Column
         if found is not None and len(found) != rows:
             raise SegmentError(name, f"has {rows} rows, and {len(found)} in column {column}")
         whole[column] = np.broadcast_to(np.array(default, dtype), (rows,)) if found is None else found
-    bins = int(whole["histogram_bins"].astype(np.uint64).sum())
-    for column, (dtype, _) in BIN_COLUMNS.items():
-        whole[column] = columns.get(column, np.zeros(0, dtype))
-        if len(whole[column]) != bins:
-            raise SegmentError(name, f"has {bins} bins, and {len(whole[column])} in column {column}")
     return whole
 
 

@@ -1,13 +1,15 @@
 """One tensor's summaries over steps, as arrays."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tensometer._core import LogHistogram, log_histogram, unpack
-from tensometer.store.segment import BIN_COLUMNS, ROW_COLUMNS, Column, TensorKey
+from tensometer.store.segment import ROW_COLUMNS, Column, TensorKey
 
 _NO_HISTOGRAM = ROW_COLUMNS["histogram_resolution"][1]
 
@@ -23,7 +25,8 @@ class Series:
     key: TensorKey
     rank: int
     phases: tuple[str, ...]
-    columns: dict[str, Column]
+    columns: dict[str, Column] = field(repr=False)
+    bins_of_rows: Callable[[], dict[str, Column]] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -45,14 +48,18 @@ class Series:
     def histogram(self, row: int) -> LogHistogram | None:
         """The histogram of a row (negative ones count from the end), None if it has none. IndexError beyond."""
         row = range(len(self))[row]
-        resolution = int(self.columns["histogram_resolution"][row])
+        found, ends = self._bins
+        resolution = int(found["histogram_resolution"][row])
         if resolution == _NO_HISTOGRAM:
             return None
-        ends = np.cumsum(self.columns["histogram_bins"], dtype=np.int64)
-        part = slice(int(ends[row]) - int(self.columns["histogram_bins"][row]), int(ends[row]))
-        bins = np.cumsum(self.columns["bin_step"][part], dtype=np.uint32)
-        sampled = bool(self.columns["histogram_sampled"][row])
-        return log_histogram(bins, self.columns["bin_count"][part], resolution, sampled)
+        part = slice(int(ends[row]) - int(found["histogram_bins"][row]), int(ends[row]))
+        bins = np.cumsum(found["bin_step"][part], dtype=np.uint32)
+        return log_histogram(bins, found["bin_count"][part], resolution, bool(found["histogram_sampled"][row]))
+
+    @cached_property
+    def _bins(self) -> tuple[dict[str, Column], npt.NDArray[np.int64]]:
+        found = self.bins_of_rows()
+        return found, np.cumsum(found["histogram_bins"], dtype=np.int64)
 
     def histograms(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
         """Counts of all rows in the bins that any of them has: shape (n, bins), and the bins' edges: shape (bins, 2).
@@ -69,13 +76,3 @@ class Series:
             if one is not None:
                 counts[row, np.searchsorted(bins, one.bins)] = one.counts
         return counts, log_histogram(bins, np.ones(len(bins), np.uint64), resolution, False).edges
-
-
-def taken(columns: dict[str, Column], rows: npt.NDArray[np.intp], bin_ends: npt.NDArray[np.int64]) -> dict[str, Column]:
-    """The columns of some rows, with their bins. bin_ends: where each row's bins end."""
-    lengths = columns["histogram_bins"][rows].astype(np.int64)
-    first = bin_ends[rows] - lengths
-    # Positions first[0] .. first[0] + lengths[0] - 1, first[1] .., one after another.
-    before = np.cumsum(lengths) - lengths
-    bins = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
-    return {name: column[bins if name in BIN_COLUMNS else rows] for name, column in columns.items()}
