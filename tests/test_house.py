@@ -25,6 +25,8 @@ LAYERS = (
     {"checkpoint", "store"},
     {"capture", "flags", "scan_report"},
     {"monitor", "scanner", "report"},
+    {"cli_output"},
+    {"cli_runs"},
     {"cli", "__main__"},
 )
 # What a kernel may know: its block, its types, its vectors. Not who calls it, nor how blocks are merged.

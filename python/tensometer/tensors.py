@@ -121,3 +121,18 @@ def _capsule(x: Any, argument: str) -> object:
     if type(capsule).__name__ != "PyCapsule":
         raise TypeError(f"{argument}: its __dlpack__() returned {type(capsule).__name__}, not a DLPack capsule")
     return capsule
+
+
+def bytes_of(x: Any) -> bytes:
+    """The elements of a tensor in C order, little-endian; of sparse ones with their zeros. TypeError for no tensor."""
+    if isinstance(x, RawTensor):
+        x = x.data
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        dense = x.detach().to_dense() if x.layout != torch.strided else x.detach()
+        flat = dense.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+        return bytes(flat.view(torch.uint8).numpy().tobytes())
+    array = np.asarray(x) if hasattr(x, "__array_interface__") or not hasattr(x, "__dlpack__") else np.from_dlpack(x)
+    if array.dtype.hasobject:
+        raise _no_tensor(x, "tensor")
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -13,6 +13,7 @@ from tensometer.capture.cadence import Cadence
 from tensometer.capture.config import CollectionConfig, MonitorConfig
 from tensometer.capture.recorder import FlightRecorder
 from tensometer.store import Record, RunWriter, TensorKey
+from tensometer.tensors import bytes_of
 
 # So many different problems are told in the run; there is one warning.
 _MOST_PROBLEMS = 100
@@ -121,6 +122,9 @@ class Collector:
         if not keys:
             return None
         phase = phase or self.phase_of()
+        if chosen.save == "raw":
+            for key, tensor in zip(keys, tensors, strict=True):
+                self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
         try:
             table = self._summaries(tensors, chosen)
         except Exception as error:

@@ -1,5 +1,6 @@
 """A run as text: what was recorded, and one series."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -9,6 +10,8 @@ from tensometer.report.sparkline import trend
 from tensometer.report.table import write_text
 from tensometer.store import Run
 
+# Kinds of events that every run has, or that say where something is.
+_QUIET = ("end", "raw")
 SHOWN = ("mean", "std", "min", "max", "l2", "zeros", "nonfinite")
 
 
@@ -30,6 +33,9 @@ def write_run(run: Run, stream: TextIO, *, collection: str | None = None, regex:
     lines.append(
         f"{len(rows)} series, {counted(len(steps), 'step')} from {steps[0]} to {steps[-1]}, ranks {len(run.ranks)}"
     )
+    kinds = Counter(event.kind for event in run.events() if event.kind not in _QUIET)
+    if kinds:
+        lines.append(f"events: {', '.join(f'{count} {printable(kind)}' for kind, count in kinds.items())}")
     write_text(stream, "\n".join(lines) + "\n")
 
 

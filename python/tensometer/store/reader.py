@@ -4,8 +4,9 @@ import difflib
 import json
 import os
 import re
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensometer.store.place import Place, open_place
+from tensometer.store.raw import decode_raw
 from tensometer.store.segment import (
     BIN_COLUMNS,
     ROW_COLUMNS,
@@ -25,7 +27,8 @@ from tensometer.store.segment import (
     decode_segment,
 )
 from tensometer.store.series import Series
-from tensometer.store.writer import RUN_FILE, SUFFIX
+from tensometer.store.table import Rows, Table, table_of
+from tensometer.store.writer import END, RAW, RUN_FILE, SUFFIX
 
 _RANK = re.compile(r"rank-(\d{5})")
 
@@ -78,6 +81,11 @@ class _Joined:
         about = {name: self.columns[name][rows] for name in self.columns if name.startswith("histogram_")}
         return about | {name: column[at] for name, column in columns.items()}
 
+    @property
+    def last_step(self) -> int:
+        """The last step of the rank."""
+        return int(self.columns["step"].max(initial=-1))
+
     def rows(self, tensors: list[int], phase: int | None) -> npt.NDArray[np.intp]:
         """Rows of some tensors in the order of their steps, and in the order of writing within a step."""
         first = np.searchsorted(self._sorted, tensors, "left").tolist()
@@ -105,29 +113,16 @@ class Run:
         self._parts: dict[int, list[_Part]] = {}
         self._joined: dict[int, _Joined] = {}
         self._events: list[tuple[Event, int]] = []
-        try:
-            self.about: dict[str, Any] = json.loads(self._place.read(RUN_FILE))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self.url}: there is no run here (no {RUN_FILE})") from None
-        except ValueError as error:
-            raise ValueError(f"{self.url}: {RUN_FILE} is not valid JSON: {error}") from error
+        self._ended: dict[int, bool] = {}
+        self.about = _about(self._place)
         self.refresh()
 
     def refresh(self) -> int:
         """Read what has been written since; returns the number of new rows."""
-        rows = 0
-        for folder in self._place.names():
-            match = _RANK.fullmatch(folder)
-            if match is None:
-                continue
-            for name in self._place.names(folder):
-                path = f"{folder}/{name}"
-                if name.endswith(SUFFIX) and path not in self._seen:
-                    self._seen.add(path)
-                    rows += self._add(path, int(match[1]))
-        return rows
+        return sum(self._add(path, rank) for path, rank in segment_paths(self._place) if path not in self._seen)
 
     def _add(self, path: str, rank: int) -> int:
+        self._seen.add(path)
         try:
             segment = decode_segment(self._place.read(path), path)
         except (SegmentError, OSError) as error:
@@ -140,6 +135,8 @@ class Run:
             columns["tensor"] = np.array(tensors, np.uint32)[segment.columns["tensor"]]
             columns["phase"] = np.array(phases, np.uint16)[segment.columns["phase"]]
         self._events += [(event, rank) for event in segment.events]
+        # Whoever continues a run writes behind its end.
+        self._ended[rank] = any(event.kind == END for event in segment.events)
         self._parts.setdefault(rank, []).append(_Part(path, segment, columns))
         self._joined.pop(rank, None)
         return segment.rows
@@ -161,19 +158,16 @@ class Run:
     def events(self, kind: str | None = None, rank: int | None = None) -> list[Event]:
         """Facts that are no numbers, in the order of their steps, then in the order of writing.
 
-        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder, end.
+        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder,
+        raw, end.
         """
         found = [one for one, of in self._events if kind in (None, one.kind) and rank in (None, of)]
         return sorted(found, key=lambda event: event.step)
 
     def tensors(self, collection: str | None = None, regex: str | None = None) -> list[TensorKey]:
         """What was recorded, in the order of appearance; of one collection, with names that `regex` finds itself in."""
-        pattern = None if regex is None else re.compile(regex)
-        return [
-            key
-            for key in self._keys
-            if (collection is None or key.collection == collection) and (pattern is None or pattern.search(key.name))
-        ]
+        pattern = _pattern(regex)
+        return [key for key in self._keys if _asked_for(key, collection, pattern)]
 
     def steps(self, phase: str | None = None, rank: int | None = None) -> npt.NDArray[np.int64]:
         """The steps that anything was recorded at, ascending, without repetition."""
@@ -206,6 +200,81 @@ class Run:
         hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
         raise KeyError(f"{name!r} was not recorded{hint}")
 
+    def table(
+        self,
+        *,
+        collection: str | None = None,
+        regex: str | None = None,
+        phase: str | None = None,
+        rank: int | None = None,
+        statistics: Sequence[str] | None = None,
+    ) -> Table:
+        """All rows of some tensors as one table; by default of all tensors, with all statistics. See Table."""
+        keys = list(self._keys)
+        numbers = [self._keys[key] for key in self.tensors(collection, regex)]
+        parts = []
+        for one in self.ranks if rank is None else [rank]:
+            joined = self._rank(one)
+            rows = joined.rows(numbers, self._phase_number(phase))
+            columns = {name: column[rows] for name, column in joined.columns.items()}
+            parts.append(Rows(one, columns, keys, list(self._phases)))
+        return table_of(parts, statistics)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all writers that have stored something were closed, and nobody has continued the run."""
+        return bool(self._ended) and all(self._ended.values())
+
+    def follow(self, *, poll: float = 1.0, timeout: float | None = None) -> Iterator[int]:
+        """New steps, ascending, as they become whole, from the first on; ends when the run has.
+
+        A step is whole when all writers that go on have stored something of a later one. poll: seconds between looks.
+        timeout: seconds without news after which to end as well; None to wait for ever. ValueError for times below 0.
+        """
+        if poll <= 0 or (timeout is not None and timeout < 0):
+            raise ValueError(f"poll, timeout: {poll}, {timeout} are no times to wait")
+        told = -1
+        news = time.monotonic()
+        while True:
+            if self.refresh():
+                news = time.monotonic()
+            late = timeout is not None and time.monotonic() - news > timeout
+            last = [self._rank(rank).last_step for rank, ended in self._ended.items() if not ended]
+            whole = None if self.ended or late else min(last, default=0)
+            steps = [step for step in self.steps().tolist() if step > told and (whole is None or step < whole)]
+            yield from steps
+            told = max(steps, default=told)
+            if whole is None:
+                return
+            time.sleep(poll)
+
+    def tensor(
+        self,
+        name: str,
+        step: int,
+        *,
+        collection: str | None = None,
+        phase: str | None = None,
+        rank: int | None = None,
+    ) -> Any:
+        """A tensor that was kept whole (save="raw"), as an array; see decode_raw for dtypes that NumPy lacks.
+
+        KeyError for what was not kept, with the steps at which it was. SegmentError if its file is damaged.
+        """
+        wanted = {"name": name, "collection": collection, "phase": phase}
+        kept = [
+            event
+            for event in self.events(RAW, rank)
+            if all(value is None or event.data.get(key) == value for key, value in wanted.items())
+        ]
+        for event in reversed(kept):  # the last of a step, as a series has it
+            if event.step == step:
+                path = str(event.data.get("file"))
+                return decode_raw(self._place.read(path), path)
+        steps = sorted({event.step for event in kept}, key=lambda at: abs(at - step))[:5]
+        hint = f"; it was at steps {', '.join(map(str, sorted(steps)))}" if steps else ""
+        raise KeyError(f"{name!r} was not kept whole at step {step}{hint}")
+
     def _series(self, rows: npt.NDArray[np.intp], rank: int) -> Series:
         joined = self._rank(rank)
         part = {name: column[rows] for name, column in joined.columns.items()}
@@ -221,6 +290,68 @@ class Run:
         if rank not in self._joined:
             self._joined[rank] = _Joined(self._parts.get(rank, []), self._damaged)
         return self._joined[rank]
+
+
+def stored_tables(
+    url: str | os.PathLike[str],
+    *,
+    collection: str | None = None,
+    regex: str | None = None,
+    phase: str | None = None,
+    rank: int | None = None,
+    statistics: Sequence[str] | None = None,
+) -> Iterator[Table]:
+    """The tables of a run's segments one after another, without those that are empty: for runs larger than memory.
+
+    FileNotFoundError where there is no run. Damaged segments are skipped with a RuntimeWarning.
+    """
+    place = open_place(url)
+    _about(place)
+    pattern = _pattern(regex)
+    for path, writer in segment_paths(place):
+        if rank not in (None, writer):
+            continue
+        try:
+            segment = decode_segment(place.read(path), path)
+        except (SegmentError, OSError) as error:
+            warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=3)
+            continue
+        wanted = [_asked_for(key, collection, pattern) for key in segment.tensors]
+        kept = np.array(wanted, np.bool_)[segment.columns["tensor"]] if segment.rows else np.zeros(0, np.bool_)
+        if phase is not None:
+            kept &= _in_phase(segment.columns["phase"], segment.phases.index(phase) if phase in segment.phases else -1)
+        if kept.any():
+            columns = {name: column[kept] for name, column in segment.columns.items()}
+            yield table_of([Rows(writer, columns, segment.tensors, segment.phases)], statistics)
+
+
+def _about(place: Place) -> dict[str, Any]:
+    try:
+        return dict(json.loads(place.read(RUN_FILE)))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{place.url}: there is no run here (no {RUN_FILE})") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{place.url}: {RUN_FILE} is not valid JSON: {error}") from error
+
+
+def _pattern(regex: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if regex is None else re.compile(regex)
+    except re.error as error:
+        raise ValueError(f"regex: {regex!r} is not a regular expression: {error}") from None
+
+
+def _asked_for(key: TensorKey, collection: str | None, pattern: re.Pattern[str] | None) -> bool:
+    return collection in (None, key.collection) and (pattern is None or pattern.search(key.name) is not None)
+
+
+def segment_paths(place: Place) -> Iterator[tuple[str, int]]:
+    """Segments in the order of their ranks and numbers, with their ranks."""
+    for folder in place.names():
+        match = _RANK.fullmatch(folder)
+        for name in place.names(folder) if match is not None else ():
+            if match is not None and name.endswith(SUFFIX):
+                yield f"{folder}/{name}", int(match[1])
 
 
 def _in_phase(phases: Column, phase: int | None) -> npt.NDArray[np.bool_]:

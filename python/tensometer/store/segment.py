@@ -104,7 +104,7 @@ class Segment:
         """The columns of BIN_COLUMNS: of one element a listed bin, row after row. SegmentError if they are damaged."""
         columns = {name: np.zeros(0, dtype) for name, (dtype, _) in BIN_COLUMNS.items()}
         if self.places:
-            payload, rest = _decompressed(self.frame, self.name)
+            payload, rest = decompressed(self.frame, self.name)
             if rest:
                 raise SegmentError(self.name, "is followed by something")
             columns |= _columns(payload, 0, self.places, BIN_COLUMNS, self.name)
@@ -145,8 +145,8 @@ def encode_segment(records: Sequence[Record], *, rank: int = 0, events: Sequence
     }
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     # Histograms are most of a segment and seldom read: they are a frame of their own.
-    places, parts = _planes({name: columns[name] for name in BIN_COLUMNS})
-    frame = compressor.compress(b"".join(parts)) if places else b""
+    places, planes = _planes({name: columns[name] for name in BIN_COLUMNS})
+    frame = compressor.compress(b"".join(planes)) if places else b""
     schema |= {"bins": places, "bins_bytes": len(frame)}
     return compressor.compress(_payload(schema, columns)) + frame
 
@@ -171,7 +171,7 @@ def _planes(columns: Mapping[str, Column]) -> tuple[list[dict[str, Any]], list[b
         column = np.ascontiguousarray(given, COLUMNS[name][0])
         if len(column):
             places.append({"name": name, "dtype": COLUMNS[name][0], "offset": at, "count": len(column)})
-            planes = column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
+            planes = to_planes(column)
             parts.append(planes + bytes(-len(planes) % ALIGNMENT))
             at += len(parts[-1])
     return places, parts
@@ -179,7 +179,7 @@ def _planes(columns: Mapping[str, Column]) -> tuple[list[dict[str, Any]], list[b
 
 def decode_segment(data: bytes, name: str = "segment") -> Segment:
     """The segment whose bytes these are. SegmentError for anything else; no claim makes it allocate without bound."""
-    payload, frame = _decompressed(data, name)
+    payload, frame = decompressed(data, name)
     if len(payload) < _HEADER.size:
         raise SegmentError(name, f"has {len(payload)} bytes, less than its header of {_HEADER.size}")
     magic, version, schema_size, size = _HEADER.unpack_from(payload)
@@ -207,8 +207,8 @@ def decode_segment(data: bytes, name: str = "segment") -> Segment:
     return segment
 
 
-def _decompressed(data: bytes, name: str) -> tuple[bytes, bytes]:
-    """The content of the first frame, and what follows it."""
+def decompressed(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """The content of the first frame, and what follows it. SegmentError if it is damaged or too large."""
     try:
         size = zstandard.get_frame_parameters(data).content_size
         if size > MAX_PAYLOAD:
@@ -253,7 +253,17 @@ def _column(payload: bytes, begin: int, place: dict[str, Any], known: str) -> Co
         raise ValueError(f"column {place['name']} is not what the format says")
     if begin + offset + count * dtype.itemsize > len(payload):
         raise ValueError(f"column {place['name']} ends behind the segment")
-    planes = np.frombuffer(payload, np.uint8, count * dtype.itemsize, begin + offset)
+    return from_planes(payload, begin + offset, dtype, count)
+
+
+def to_planes(column: Column) -> bytes:
+    """First bytes of all elements, then second bytes, and so on: bytes that are alike lie together."""
+    return column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
+
+
+def from_planes(payload: bytes, begin: int, dtype: "np.dtype[Any]", count: int) -> Column:
+    """The elements of which to_planes() made bytes."""
+    planes = np.frombuffer(payload, np.uint8, count * dtype.itemsize, begin)
     return np.ascontiguousarray(planes.reshape(dtype.itemsize, count).T).view(dtype).reshape(count)
 
 

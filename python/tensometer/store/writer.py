@@ -8,20 +8,38 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tensometer._core import __version__
 from tensometer.store.place import Place, open_place
-from tensometer.store.segment import VERSION, Event, Record, SegmentError, decode_segment, encode_segment
+from tensometer.store.raw import check_raw, encode_raw
+from tensometer.store.segment import VERSION, Event, Record, SegmentError, TensorKey, decode_segment, encode_segment
 
 RUN_FILE = "run.json"
 SUFFIX = ".tmz"
 # The kind of the last event of a writer that was closed.
-_END = "end"
+END = "end"
+# The kind of the events that say where a raw tensor is.
+RAW = "raw"
 # Seconds between attempts at a place that does not take a segment: doubled from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A tensor to be kept whole."""
+
+    step: int
+    time: float
+    phase: str
+    key: TensorKey
+    data: bytes
+
+
+_Item = Record | Event | _Raw
 
 
 def rank_folder(rank: int) -> str:
@@ -33,9 +51,9 @@ class RunWriter:
     """Appends records to a run; other writers may do the same under other ranks.
 
     url: a path, or a URL that fsspec knows. Segments close after `flush_seconds` or `flush_rows`. What does not fit
-    into `queue_rows`, because the place takes nothing, is dropped and counted in `dropped`; the first problem is a
-    RuntimeWarning in the caller's thread, all are in `problems`. An earlier run at the same place is continued.
-    TypeError or ValueError for wrong arguments; nothing is raised later.
+    into `queue_rows`, or into `queue_bytes` of raw tensors, because the place takes nothing, is dropped and counted in
+    `dropped`; the first problem is a RuntimeWarning in the caller's thread, all are in `problems`. An earlier run at
+    the same place is continued. TypeError or ValueError for wrong arguments; nothing is raised later.
     """
 
     def __init__(
@@ -48,6 +66,7 @@ class RunWriter:
         flush_seconds: float = 5.0,
         flush_rows: int = 50_000,
         queue_rows: int = 500_000,
+        queue_bytes: int = 256 << 20,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank: {rank} is not from 0 to {world_size - 1}, the world size less 1")
@@ -56,17 +75,19 @@ class RunWriter:
         self._about = {"world_size": world_size, "config": dict(config or {})}
         json.dumps(self._about)  # TypeError now rather than in the thread
         self._flush_seconds, self._flush_rows, self._queue_rows = flush_seconds, flush_rows, queue_rows
+        self._queue_bytes = queue_bytes
         self.dropped = 0
         self.problems: list[str] = []
         self._warned = False
-        self._pending: deque[Record | Event] = deque()
+        self._pending: deque[_Item] = deque()
         self._step = -1
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self._oldest = 0.0
         self._asked = False  # to write what there is, at once
         self._closing = False
         self._busy = False
         self._next: int | None = None
+        self._next_raw: int | None = None
         self._changed = threading.Condition()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="tensometer-writer", daemon=True)
@@ -98,16 +119,26 @@ class RunWriter:
         json.dumps(data, allow_nan=False)
         self._append(Event(step, time, kind, dict(data)))
 
-    def _append(self, item: Record | Event) -> None:
+    def raw(self, step: int, time: float, phase: str, key: TensorKey, data: bytes) -> None:
+        """Hand over a whole tensor, its elements in C order and little-endian; returns at once.
+
+        ValueError for a dtype that is none of the format's, or bytes that are not as many as dtype and shape say.
+        """
+        check_raw(key, data)
+        self._append(_Raw(step, time, phase, key, data))
+
+    def _append(self, item: _Item) -> None:
         with self._changed:
-            rows = _rows(item)
-            if self._closing or os.getpid() != self._pid or self._pending_rows + rows > self._queue_rows:
+            rows, size = _rows(item), _size(item)
+            full = self._pending_rows + rows > self._queue_rows or self._pending_bytes + size > self._queue_bytes
+            if self._closing or os.getpid() != self._pid or full:
                 self.dropped += rows
             else:
                 if not self._pending:
                     self._oldest = time.monotonic()
                 self._pending.append(item)
                 self._pending_rows += rows
+                self._pending_bytes += size
                 self._step = max(self._step, item.step)
                 if self._pending_rows >= self._flush_rows or len(self._pending) == 1:
                     self._changed.notify_all()
@@ -128,13 +159,13 @@ class RunWriter:
             return False
         atexit.unregister(self.close)
         if self._thread.is_alive() and not self._closing:
-            self.event(self._step, time.time(), _END, {"dropped": self.dropped, "problems": self.problems})
+            self.event(self._step, time.time(), END, {"dropped": self.dropped, "problems": self.problems})
         stored = self.flush(timeout)
         with self._changed:
             self._closing = True
             self.dropped += self._pending_rows
             self._pending.clear()
-            self._pending_rows = 0
+            self._pending_rows = self._pending_bytes = 0
             self._changed.notify_all()
         self._thread.join(1.0)
         return stored
@@ -151,7 +182,7 @@ class RunWriter:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _due(self) -> list[Record | Event] | None:
+    def _due(self) -> list[_Item] | None:
         """The next batch when it is time to store one; None at the end."""
         with self._changed:
             while True:
@@ -162,35 +193,41 @@ class RunWriter:
                     break
                 self._asked = self._asked and bool(self._pending)
                 self._changed.wait(left if self._pending else None)
-            batch: list[Record | Event] = []
+            batch: list[_Item] = []
             rows = 0
             while self._pending and rows < self._flush_rows:
                 batch.append(self._pending.popleft())
                 rows += _rows(batch[-1])
             self._pending_rows -= rows
+            self._pending_bytes -= sum(map(_size, batch))
             self._oldest = time.monotonic()
             self._busy = True
             return batch
 
-    def _store(self, batch: list[Record | Event]) -> None:
+    def _store(self, batch: list[_Item]) -> None:
         records = [item for item in batch if isinstance(item, Record)]
         events = [item for item in batch if isinstance(item, Event)]
+        raws = [item for item in batch if isinstance(item, _Raw)]
         pause = _FIRST_PAUSE
         data: bytes | None = None
         while True:
             # What a store raises is not a closed list, and nothing may end this thread.
             try:
+                while raws:
+                    events.append(self._put_raw(raws[0]))
+                    raws.pop(0)
                 if data is None:
                     data = encode_segment(records, rank=self.rank, events=events)
                 self._put(data)
                 return
             except FileExistsError:
-                assert self._next is not None
-                self._next += 1
+                # Someone else's number. That of raw tensors has gone on already.
+                if not raws and self._next is not None:
+                    self._next += 1
                 continue
             except Exception as error:
                 self._note(f"{self._place.url}: a segment could not be stored: {type(error).__name__}: {error}")
-                if data is None:  # nothing that waiting mends
+                if data is None and not raws:  # nothing that waiting mends
                     self.dropped += sum(map(_rows, batch))
                     return
             with self._changed:
@@ -203,10 +240,25 @@ class RunWriter:
         folder = rank_folder(self.rank)
         if self._next is None:
             self._begin()
-            numbers = [int(name[: -len(SUFFIX)]) for name in self._place.names(folder) if _is_segment(name)]
-            self._next = max(numbers, default=-1) + 1
+            self._next = self._first_free(folder)
         self._place.write(f"{folder}/{self._next:09d}{SUFFIX}", data)
         self._next += 1
+
+    def _put_raw(self, raw: _Raw) -> Event:
+        """The tensor as a file, and the event that says where it is."""
+        data = encode_raw(raw.key, raw.data)
+        folder = f"raw-{self.rank:05d}"
+        if self._next_raw is None:
+            self._next_raw = self._first_free(folder)
+        path = f"{folder}/{self._next_raw:09d}{SUFFIX}"
+        self._next_raw += 1
+        self._place.write(path, data)
+        about = {"name": raw.key.name, "collection": raw.key.collection, "phase": raw.phase, "file": path}
+        return Event(raw.step, raw.time, RAW, about)
+
+    def _first_free(self, folder: str) -> int:
+        numbers = [int(name[: -len(SUFFIX)]) for name in self._place.names(folder) if _is_segment(name)]
+        return max(numbers, default=-1) + 1
 
     def _begin(self) -> None:
         """run.json, by whoever comes first."""
@@ -225,10 +277,14 @@ class RunWriter:
             self.problems.append(problem)
 
 
-def _rows(item: Record | Event) -> int:
-    if isinstance(item, Event):
-        return 0 if item.kind == _END else 1
-    return len(item.keys)
+def _rows(item: _Item) -> int:
+    if isinstance(item, Record):
+        return len(item.keys)
+    return 0 if isinstance(item, Event) and item.kind == END else 1
+
+
+def _size(item: _Item) -> int:
+    return len(item.data) if isinstance(item, _Raw) else 0
 
 
 def _is_segment(name: str) -> bool:
