@@ -51,9 +51,11 @@ endef
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMPS)/package $(STAMPS)/model  ## scan a real published model, damage a copy, find the damage
+demo: $(STAMPS)/package $(STAMPS)/demo $(STAMPS)/model  ## find the damage in a real model; watch a network learn digits
 	$(call say,demo: tensometer scan on the weights of $(MODEL))
 	@$(PY) demo/scan_real_model.py "$$(cat $(STAMPS)/model)"
+	$(call say,demo: tensometer.Monitor on a network that learns handwritten digits)
+	@$(PY) demo/train_digits.py
 
 test: core-test $(STAMPS)/package $(STAMPS)/dev  ## the tests of the core and of the Python package
 	$(call say,test: pytest)
@@ -175,7 +177,7 @@ $(STAMPS)/package: $(STAMPS)/build $(CORE)
 	@$(PIP) install --no-build-isolation --config-settings=build-dir=build/python -e '.[scan]'
 	@touch $@
 
-$(STAMPS)/dev $(STAMPS)/bench: $(STAMPS)/venv pyproject.toml
+$(STAMPS)/dev $(STAMPS)/bench $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	$(call say,tools of the extra [$(@F)])
 	@$(call extra,$(@F))
 	@$(PIP) install -r $@.txt
