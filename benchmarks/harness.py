@@ -36,6 +36,13 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What is measured once, and is no time."""
+
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Ratio:
     """Median and quartiles over the rounds."""
 
@@ -46,7 +53,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds a call of each side took, one number a round."""
+    """Seconds a call of each side took, one number a round; or, of no elements, figures that are no times."""
 
     name: str
     elements: int

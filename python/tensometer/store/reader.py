@@ -216,7 +216,10 @@ class Run:
         for one in self.ranks if rank is None else [rank]:
             joined = self._rank(one)
             rows = joined.rows(numbers, self._phase_number(phase))
-            columns = {name: column[rows] for name, column in joined.columns.items()}
+            columns = joined.columns
+            # Most often everything is wanted, and it lies in order.
+            if len(rows) != len(columns["step"]) or bool((np.diff(rows) != 1).any()):
+                columns = {name: column[rows] for name, column in columns.items()}
             parts.append(Rows(one, columns, keys, list(self._phases)))
         return table_of(parts, statistics)
 
