@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tensometer._core import Summary
+from tensometer._core import Summary, SummaryTable
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_clipping import UnclippedNorm
+from tensometer.capture.torch_distributed import REPLICATED, is_replicated
 from tensometer.capture.torch_modules import ModuleCapture
-from tensometer.capture.torch_tensors import key_of, unwrapped
+from tensometer.capture.torch_tensors import part_of, unwrapped
 from tensometer.capture.torch_updates import UpdateCapture
 from tensometer.store import TensorKey
 
@@ -30,9 +31,9 @@ class _Parameter:
         """Weights or biases: a name is all that tells."""
         return "biases" if self.name.rpartition(".")[2].startswith("bias") else "weights"
 
-    def key(self, collection: str) -> TensorKey:
-        """What the parameter, or something of its shape, is in a run."""
-        return key_of(self.name, collection, self.tensor, self.facts)
+    def part(self, collection: str, tensor: torch.Tensor | None = None) -> tuple[TensorKey, torch.Tensor]:
+        """The parameter, or its gradient, or what else it has: as much of it as is in this process."""
+        return part_of(self.name, collection, self.tensor.detach() if tensor is None else tensor, self.facts)
 
 
 class TorchCapture:
@@ -60,6 +61,7 @@ class TorchCapture:
             _check_module("loss", loss)
         optimizers = _optimizers(optimizer)
         self._model, _ = unwrapped(model)
+        self._replicated = is_replicated(model)
         self._optimizers, self._scaler, self._prefix = optimizers, scaler, prefix
         self._sink, self._origin = sink, origin
         self._modules = ModuleCapture(model, loss, prefix=prefix, sink=sink, origin=origin, every_pass=every_pass)
@@ -100,9 +102,8 @@ class TorchCapture:
         if self._sink.wants("optimizer_state"):
             self._take_state()
         if self._sink.wants("buffers"):
-            buffers = [(_plain(name), buffer) for name, buffer in self._model.named_buffers()]
-            keys = [key_of(self._prefix + name, "buffers", buffer) for name, buffer in buffers]
-            self._sink.take("buffers", keys, [buffer for _, buffer in buffers])
+            named = self._model.named_buffers()
+            self._take("buffers", [part_of(self._prefix + _plain(name), "buffers", buffer) for name, buffer in named])
 
     def detach(self) -> None:
         """Remove every hook."""
@@ -130,20 +131,21 @@ class TorchCapture:
     def _take_after(self, number: int) -> None:
         self._updates[number].after(*self._updated(number))
 
-    def _updated(self, number: int) -> tuple[list[TensorKey], list[nn.Parameter]]:
-        chosen = [(one.key("updates"), one.tensor) for one in self._of(number)]
-        kept = [pair for pair in chosen if pair[1].requires_grad and self._sink.takes("updates", pair[0])]
-        return [key for key, _ in kept], [parameter for _, parameter in kept]
+    def _updated(self, number: int) -> tuple[list[TensorKey], list[torch.Tensor]]:
+        parts = [one.part("updates") for one in self._of(number) if one.tensor.requires_grad]
+        kept = [part for part in parts if self._sink.takes("updates", part[0])]
+        return [key for key, _ in kept], [tensor for _, tensor in kept]
 
     def _take_gradients(self, parameters: list[_Parameter]) -> None:
         if not parameters or not self._sink.wants("gradients"):
             return
-        keys, gradients = [], []
-        for one in parameters:
-            if one.tensor.grad is not None:
-                gradients.append(self._unscaled(one, one.tensor.grad))
-                keys.append(key_of(one.name, "gradients", gradients[-1], one.facts))
-        table = self._sink.take("gradients", keys, gradients)
+        parts = [
+            one.part("gradients", self._unscaled(one, one.tensor.grad))
+            for one in parameters
+            if one.tensor.grad is not None
+        ]
+        keys = [key for key, _ in parts]
+        table = self._take("gradients", parts)
         if table is None:
             return
         self._norm = table.total() if self._norm is None else self._norm.merge(table.total())
@@ -162,11 +164,10 @@ class TorchCapture:
         return self._scaler is not None and self._scale is not None and self._scaler.get_scale() < self._scale
 
     def _take_parameters(self, collection: str) -> None:
-        chosen = [one for one in self._parameters() if one.collection == collection]
-        keys = [one.key(collection) for one in chosen]
-        table = self._sink.take(collection, keys, [one.tensor.detach() for one in chosen])
-        if table is not None and len(table) == len(keys):
-            broken = [key.name for key, one in zip(keys, table, strict=True) if one.nonfinite]
+        parts = [one.part(collection) for one in self._parameters() if one.collection == collection]
+        table = self._take(collection, parts)
+        if table is not None and len(table) == len(parts):
+            broken = [key.name for (key, _), one in zip(parts, table, strict=True) if one.nonfinite]
             if broken:
                 self._origin.report("weight", {"parameters": broken})
 
@@ -194,16 +195,18 @@ class TorchCapture:
             self._sink.event("gradients_missing", {"parameters": missing})
 
     def _take_state(self) -> None:
-        keys, tensors = [], []
+        parts = []
         for one in self._parameters():
             number = one.facts.get("optimizer")
             if number is None:
                 continue
             for name, value in self._optimizers[number].state.get(one.tensor, {}).items():
                 if isinstance(value, torch.Tensor):
-                    keys.append(key_of(f"{one.name}.{name}", "optimizer_state", value, one.facts))
-                    tensors.append(value)
-        self._sink.take("optimizer_state", keys, tensors)
+                    parts.append(part_of(f"{one.name}.{name}", "optimizer_state", value, one.facts))
+        self._take("optimizer_state", parts)
+
+    def _take(self, collection: str, parts: list[tuple[TensorKey, torch.Tensor]]) -> SummaryTable | None:
+        return self._sink.take(collection, [key for key, _ in parts], [tensor for _, tensor in parts])
 
     def _of(self, number: int) -> list[_Parameter]:
         return [one for one in self._parameters() if one.facts.get("optimizer") == number]
@@ -233,6 +236,8 @@ class TorchCapture:
                 facts["optimizer"], facts["parameter_group"] = groups.get(parameter, (None, None))
             if others:
                 facts["tied_names"] = others
+            if self._replicated:
+                facts["placement"] = REPLICATED
             yield _Parameter(first, parameter, facts)
 
 

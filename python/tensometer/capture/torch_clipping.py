@@ -8,6 +8,7 @@ from torch import nn
 
 from tensometer._core import summarize_many
 from tensometer.capture.sink import Sink
+from tensometer.capture.torch_distributed import local_part
 
 
 class UnclippedNorm:
@@ -48,7 +49,7 @@ class UnclippedNorm:
         self._sink.guard(self._measure)
 
     def _measure(self) -> None:
-        gradients = [one.grad for one in self._model.parameters() if one.grad is not None]
+        gradients = [local_part(one.grad)[0] for one in self._model.parameters() if one.grad is not None]
         self.norm = summarize_many(gradients).total().l2
 
 

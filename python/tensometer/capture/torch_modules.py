@@ -11,7 +11,8 @@ from torch import nn
 from tensometer._core import Summary, summarize_many
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
-from tensometer.capture.torch_tensors import described, in_backward, key_of, tensors_in, unwrapped
+from tensometer.capture.torch_distributed import local_part
+from tensometer.capture.torch_tensors import described, in_backward, part_of, tensors_in, unwrapped
 
 # A cell that is called for every element of a sequence is recorded for its first calls.
 MOST_CALLS = 8
@@ -112,9 +113,9 @@ class ModuleCapture:
 
     def _take(self, collection: str, name: str, given: Any, phase: str, *, bare: bool = False) -> None:
         arguments, keywords = given
-        parts = list(tensors_in(arguments if bare else {**dict(enumerate(arguments)), **keywords}))
-        keys = [key_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in parts]
-        self._sink.take(collection, keys, [tensor for _, tensor in parts], phase)
+        found = tensors_in(arguments if bare else {**dict(enumerate(arguments)), **keywords})
+        parts = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in found]
+        self._sink.take(collection, [key for key, _ in parts], [tensor for _, tensor in parts], phase)
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         if not self._skipping and not in_backward():
@@ -131,19 +132,19 @@ class ModuleCapture:
         base = name if call == 0 else f"{name}#{call}"
         kind = type(module).__name__
         facts = {"module_type": kind, "unit_axis": 1 if kind.startswith(_CHANNELS_SECOND) else -1}
-        keys = [key_of(base + part, "activations", tensor, facts) for part, tensor in parts]
-        tensors = [tensor for _, tensor in parts]
+        taken = [part_of(base + part, "activations", tensor, facts) for part, tensor in parts]
+        keys, tensors = [key for key, _ in taken], [tensor for _, tensor in taken]
         table = self._sink.take("activations", keys, tensors, phase) if self._sink.wants("activations", phase) else None
         if self._origin.watching:
             table = summarize_many(tensors)
-            for tensor in tensors:
+            for _, tensor in parts:
                 if tensor.requires_grad:
                     tensor.register_hook(partial(self._gradient, base))  # type: ignore[no-untyped-call]
         if table is None or not self._origin.is_news("forward") or not bool(table.column("nonfinite").any()):
             return
         entered = list(tensors_in({**dict(enumerate(given[0])), **given[1]}))
-        inputs = summarize_many([tensor for _, tensor in entered])
-        weights = summarize_many(dict(module.named_parameters(recurse=False)))
+        inputs = summarize_many([local_part(tensor)[0] for _, tensor in entered])
+        weights = summarize_many({name: local_part(one)[0] for name, one in module.named_parameters(recurse=False)})
         broken = [n for n, summary in zip(weights.names or (), weights, strict=True) if summary.nonfinite]
         data = {
             "module": base,
@@ -161,7 +162,7 @@ class ModuleCapture:
     def _check_gradient(self, name: str, gradient: torch.Tensor) -> None:
         if not self._origin.is_news("backward"):
             return
-        (summary,) = summarize_many([gradient])
+        (summary,) = summarize_many([local_part(gradient)[0]])
         if not summary.nonfinite:
             self._last_gradient = (name, summary)
             return

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tensometer._core import Summary
+from tensometer.capture.torch_distributed import local_part
 from tensometer.store import TensorKey
 
 # What a deep nesting of containers may cost; nothing that is trained has more.
@@ -37,6 +38,16 @@ def key_of(name: str, collection: str, tensor: torch.Tensor, facts: Mapping[str,
     """What a tensor is."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     return TensorKey(name, collection, dtype, tuple(tensor.shape), {} if facts is None else facts)
+
+
+def part_of(
+    name: str, collection: str, tensor: torch.Tensor, facts: Mapping[str, Any] | None = None
+) -> tuple[TensorKey, torch.Tensor]:
+    """What of a tensor lies in this process, and where it belongs (`facts["placement"]`) if there are others."""
+    local, placement = local_part(tensor)
+    if placement is not None:
+        facts = {**(facts or {}), "placement": placement}
+    return key_of(name, collection, local, facts), local
 
 
 def described(name: str, summary: Summary) -> dict[str, Any]:

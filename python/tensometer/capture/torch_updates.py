@@ -21,64 +21,60 @@ class UpdateCapture:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         # Buffers are used again: fresh memory costs more than the copy.
-        self._copies: dict[torch.Tensor, torch.Tensor] = {}
-        self._previous: dict[torch.Tensor, tuple[torch.Tensor, Summary]] = {}
-        self._norms: dict[torch.Tensor, float] = {}
+        self._copies: dict[str, torch.Tensor] = {}
+        self._previous: dict[str, tuple[torch.Tensor, Summary]] = {}
+        self._norms: dict[str, float] = {}
 
     def before(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
         """Keep the weights."""
-        with torch.no_grad():
-            for parameter in parameters:
-                copy = self._copies.get(parameter)
-                if copy is None or not _alike(parameter, copy):
-                    self._copies[parameter] = parameter.detach().clone()
-                else:
-                    copy.copy_(parameter)
-        norms = summarize_many([self._copies[parameter] for parameter in parameters]).column("l2")
-        self._norms = dict(zip(parameters, norms.tolist(), strict=True))
+        for key, parameter in zip(keys, parameters, strict=True):
+            copy = self._copies.get(key.name)
+            if copy is None or not _alike(parameter, copy):
+                self._copies[key.name] = parameter.clone()
+            else:
+                copy.copy_(parameter)
+        norms = summarize_many([self._copies[key.name] for key in keys]).column("l2").tolist()
+        self._norms = {key.name: norm for key, norm in zip(keys, norms, strict=True)}
 
     def after(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
         """Record the difference to what before() kept."""
-        if list(map(id, parameters)) != list(map(id, self._norms)):
+        if [key.name for key in keys] != list(self._norms):
             return
-        with torch.no_grad():
-            differences = [
-                torch.sub(parameter.detach(), self._copies[parameter], out=self._copies[parameter])
-                for parameter in parameters
-            ]
+        copies = [self._copies[key.name] for key in keys]
+        differences = [torch.sub(now, then, out=then) for now, then in zip(parameters, copies, strict=True)]
         table = self._sink.take("updates", keys, differences)
         if table is None or len(table) != len(keys):
             return
         scalars: dict[str, float] = {}
-        for key, parameter, update in zip(keys, parameters, table, strict=True):
-            scalars[f"{key.name}/ratio"] = _ratio(update, self._norms[parameter])
+        for key, update in zip(keys, table, strict=True):
+            scalars[f"{key.name}/ratio"] = _ratio(update, self._norms[key.name])
             scalars[f"{key.name}/changed_fraction"] = 1 - update.zero_fraction
-        self._take_cosines(keys, parameters, table, scalars)
+        self._take_cosines(keys, differences, table, scalars)
         self._sink.take_scalars("updates", scalars)
         # Of two sets of buffers, one holds the last update while the other takes the next weights.
-        free = {parameter: buffer for parameter, (buffer, _) in self._previous.items()}
-        self._previous = {p: (d, update) for p, d, update in zip(parameters, differences, table, strict=True)}
-        self._copies, self._norms = free, {}
+        self._copies = {name: buffer for name, (buffer, _) in self._previous.items()}
+        triples = zip(keys, differences, table, strict=True)
+        self._previous = {key.name: (difference, update) for key, difference, update in triples}
+        self._norms = {}
 
     def _take_cosines(
         self,
         keys: Sequence[TensorKey],
-        parameters: Sequence[torch.Tensor],
+        differences: Sequence[torch.Tensor],
         table: SummaryTable,
         scalars: dict[str, float],
     ) -> None:
         """From products element by element, in the buffers of the updates before."""
-        known = [
-            (key, update, *self._previous[parameter], self._copies[parameter])
-            for key, parameter, update in zip(keys, parameters, table, strict=True)
-            if parameter in self._previous and _alike(self._previous[parameter][0], parameter)
-        ]
-        with torch.no_grad():
-            products = [_product(before, now) for _, _, before, _, now in known]
-        for (key, update, _, previous, _), product in zip(known, summarize_many(products), strict=True):
-            size = update.l2 * previous.l2
+        names, products, sizes = [], [], []
+        for key, now, update in zip(keys, differences, table, strict=True):
+            before, previous = self._previous.get(key.name, (None, None))
+            if before is not None and previous is not None and _alike(before, now):
+                names.append(key.name)
+                products.append(_product(before, now))
+                sizes.append(update.l2 * previous.l2)
+        for name, product, size in zip(names, summarize_many(products), sizes, strict=True):
             if size > 0 and not product.nonfinite:
-                scalars[f"{key.name}/cosine"] = product.sum / size
+                scalars[f"{name}/cosine"] = product.sum / size
 
 
 def _product(before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
