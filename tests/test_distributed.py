@@ -103,8 +103,9 @@ def test_replicas(tmp_path: Path) -> None:
         # Gradients are those that all processes agreed on, before clipping too.
         gradient = run.series("0.weight", collection="gradients", rank=rank)
         assert gradient["l2"].tolist() == pytest.approx([l2(step["0.weight"]) for step in gradients], rel=1e-5)
-        norms = [run.series(name, rank=rank)["mean"].tolist() for name in
-                 ("gradient_norm", "gradient_norm_before_clipping")]
+        norms = [
+            run.series(name, rank=rank)["mean"].tolist() for name in ("gradient_norm", "gradient_norm_before_clipping")
+        ]
         assert norms[0] == pytest.approx(norms[1], rel=1e-6)
     first, second = (run.series("0.weight", collection="weights", rank=rank)["l2"].tolist() for rank in (0, 1))
     assert first == second

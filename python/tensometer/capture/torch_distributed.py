@@ -18,8 +18,7 @@ def local_part(tensor: torch.Tensor) -> tuple[torch.Tensor, Placement | None]:
     """The elements of a tensor that lie in this process, without a copy, and where they belong.
 
     {"kind": "shard", "index": i, "of": n, "shape": [...]}: part i of n of a tensor of that shape.
-    {"kind": "replicate"}: all of it, as in other processes. {"kind": "partial"}: a term of a sum that nobody has formed.
-    None: a tensor that is no DTensor.
+    {"kind": "replicate"}: all of it, as in other processes. {"kind": "partial"}: a term of a sum. None: no DTensor.
     """
     if not hasattr(tensor, "to_local"):
         return tensor, None
