@@ -1,0 +1,100 @@
+"""What the callbacks for other frameworks share: a monitor of their own or the caller's, and values that wait."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tensometer.capture.deferred import Deferred
+from tensometer.monitor import Monitor
+
+
+class MonitoredLoop:
+    """A framework's training loop as a monitor sees it.
+
+    target: a Monitor, which stays open when training is over, or where to make one at each begin(). settings: those of
+    that Monitor. What is logged waits for the next captured step, so that nothing is lost between two of them.
+    """
+
+    def __init__(self, target: object, settings: Mapping[str, Any]) -> None:
+        if not isinstance(target, Monitor | str | os.PathLike):
+            raise TypeError(f"monitor: {target!r} is neither a Monitor nor the path or URL of a run")
+        if isinstance(target, Monitor):
+            if settings:
+                raise TypeError(f"monitor: a Monitor has its settings already; {next(iter(settings))}= is one too many")
+        else:
+            # So what is wrong is said now, not when training begins. What captures nothing stores nothing.
+            Monitor(target, **settings).close()
+        self._target, self._settings = target, dict(settings)
+        self._strict = bool(settings.get("strict", getattr(target, "strict", False)))
+        self._warned = False
+        self._waiting: dict[str, dict[str, Deferred]] = {}
+        self.monitor: Monitor | None = None
+
+    def begin(self, step: int, *, rank: int, world_size: int) -> None:
+        """Training begins or goes on: `step` steps are done. A run that is further on is continued behind its end."""
+        self.end()
+        target = self._target
+        if isinstance(target, Monitor):
+            self.monitor = target
+        else:
+            self.monitor = Monitor(target, **({"rank": rank, "world_size": world_size} | self._settings))
+        while self.monitor.current_step < step:
+            self.monitor.step()
+
+    def log(self, values: Mapping[str, object], *, phase: str = "") -> None:
+        """Keep numbers, and tensors of one element, for the next captured step; the last of a name wins."""
+        waiting = self._waiting.setdefault(phase, {})
+        for name, value in values.items():
+            waiting[name] = Deferred(partial(_number, value))
+
+    def end_step(self) -> None:
+        """Close the step, with what was logged."""
+        if self.monitor is None:
+            return
+        for phase, waiting in self._waiting.items():
+            if phase:
+                self._record(phase, waiting)
+        self.monitor.step(**self._waiting.get("", {}))
+        for phase, waiting in self._waiting.items():
+            self._waiting[phase] = {name: value for name, value in waiting.items() if not value.taken}
+
+    def _record(self, phase: str, waiting: Mapping[str, Deferred]) -> None:
+        assert self.monitor is not None
+        with self.monitor.phase(phase):
+            for name, value in waiting.items():
+                self.monitor.record(name, value, collection="losses" if "loss" in name else "metrics")
+
+    def end(self) -> None:
+        """Training is over: remove all hooks; close the monitor, unless it is the caller's."""
+        monitor, self.monitor = self.monitor, None
+        self._waiting.clear()
+        if monitor is None:
+            return
+        if monitor is self._target:
+            monitor.detach()
+        else:
+            monitor.close()
+
+    def guard(self, work: Callable[[], None]) -> None:
+        """Run a part of a callback so that no error of it reaches training; those of strict monitors do."""
+        try:
+            work()
+        # Whatever goes wrong in capture, training goes on.
+        except Exception as error:
+            if self._strict:
+                raise
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"tensometer: a callback failed: {type(error).__name__}: {error}; training goes on",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+
+
+def _number(value: Any) -> np.float64:
+    return np.float64(value.item() if hasattr(value, "item") else value)
