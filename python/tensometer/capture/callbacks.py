@@ -1,8 +1,9 @@
 """What the callbacks for other frameworks share: a monitor of their own or the caller's, and values that wait."""
 
 import os
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from tensometer.capture.deferred import Deferred
 from tensometer.monitor import Monitor
+from tensometer.store import open_place
 
 
 class MonitoredLoop:
@@ -26,8 +28,10 @@ class MonitoredLoop:
             if settings:
                 raise TypeError(f"monitor: a Monitor has its settings already; {next(iter(settings))}= is one too many")
         else:
-            # So what is wrong is said now, not when training begins. What captures nothing stores nothing.
-            Monitor(target, **settings).close()
+            # So that what is wrong is said now, not when training begins: a monitor leaves traces in its run.
+            open_place(target)
+            with tempfile.TemporaryDirectory() as folder:
+                Monitor(folder, **settings).close()
         self._target, self._settings = target, dict(settings)
         self._strict = bool(settings.get("strict", getattr(target, "strict", False)))
         self._warned = False
@@ -50,6 +54,12 @@ class MonitoredLoop:
         waiting = self._waiting.setdefault(phase, {})
         for name, value in values.items():
             waiting[name] = Deferred(partial(_number, value))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop what was logged under some names of no phase."""
+        waiting = self._waiting.get("", {})
+        for name in names:
+            waiting.pop(name, None)
 
     def end_step(self) -> None:
         """Close the step, with what was logged."""
