@@ -21,8 +21,8 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
     Recorded are the model and its optimizer as by Monitor.attach, under the model's own names; and the numbers that
     the trainer logs (`loss`, `grad_norm`, `learning_rate`, ...): in the collection `losses` if "loss" is in the name,
     else `metrics`; those of evaluation (`eval_loss`, ...) in the phase "eval". A step is closed when the next begins,
-    so that what is logged or evaluated after it belongs to it; what is logged between two captured steps is recorded with
-    the second. Nothing tells a callback of an exception: then the run is closed when the interpreter ends.
+    so that what is logged or evaluated after it belongs to it; what is logged between two captured steps is recorded
+    with the second. Nothing tells a callback of an exception: then the run is closed when the interpreter ends.
     """
 
     def __init__(self, monitor: Monitor | str | os.PathLike[str], **settings: Any) -> None:
