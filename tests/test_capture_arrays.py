@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensometer
 from tensometer import Monitor, open_run
 
 
@@ -67,13 +66,25 @@ def test_jax(tmp_path: Path) -> None:
     assert (series.key.dtype, series["l1"].tolist()) == ("bfloat16", [7.0])
 
 
+def loop_on_gpu(monitor: Monitor) -> None:
+    """Records an array that cannot be read, and others that can."""
+    for step in range(3):
+        monitor.record("there", OnGpu())
+        monitor.record("here", np.full(2, step, np.float32))
+        monitor.step(loss=float(step))
+
+
+def loop_with_lost_losses(monitor: Monitor) -> None:
+    """Hands over as a loss what is no number."""
+    for _ in range(3):
+        monitor.record("x", np.ones(2))
+        monitor.step(loss=OnGpu())
+
+
 def test_arrays_on_a_gpu_are_one_warning(tmp_path: Path) -> None:
     with Monitor(tmp_path / "a", every=1) as monitor:
         with pytest.warns(RuntimeWarning, match=r"lies on (a CUDA device|cuda:0).*; training goes on") as caught:
-            for step in range(3):
-                monitor.record("there", OnGpu())
-                monitor.record("here", np.full(2, step, np.float32))
-                monitor.step(loss=float(step))
+            loop_on_gpu(monitor)
         assert len(caught) == 1
     run = open_run(tmp_path / "a")
     assert [key.name for key in run.tensors() if key.collection != "loop"] == ["here", "loss"]
@@ -83,12 +94,8 @@ def test_arrays_on_a_gpu_are_one_warning(tmp_path: Path) -> None:
 
 
 def test_a_number_that_cannot_be_read_is_one_warning(tmp_path: Path) -> None:
-    with (
-        Monitor(tmp_path, every=1) as monitor,
-        pytest.warns(RuntimeWarning, match="loss: .* is not a number") as caught,
-    ):
-        for _ in range(3):
-            monitor.record("x", np.ones(2))
-            monitor.step(loss=OnGpu())
-    assert len(caught) == 1
-    assert tensometer.open_run(tmp_path).series("x").steps.tolist() == [0, 1, 2]
+    with Monitor(tmp_path, every=1) as monitor:
+        with pytest.warns(RuntimeWarning, match="loss: .* is not a number") as caught:
+            loop_with_lost_losses(monitor)
+        assert len(caught) == 1
+    assert open_run(tmp_path).series("x").steps.tolist() == [0, 1, 2]
