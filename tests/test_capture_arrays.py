@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from tensometer import Monitor, open_run
@@ -53,7 +54,6 @@ def test_numpy(tmp_path: Path) -> None:
 
 
 def test_jax(tmp_path: Path) -> None:
-    jax = pytest.importorskip("jax")
     begin = [1.0, -2.0, 4.0]
     gradient = jax.grad(lambda weight: (weight * weight).sum())
     with Monitor(tmp_path, every=1, strict=True) as monitor:

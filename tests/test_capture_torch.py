@@ -217,3 +217,35 @@ def test_one_tensor_that_cannot_be_read(tmp_path: Path) -> None:
 def test_wrong_objects(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with Monitor(tmp_path) as monitor, pytest.raises(TypeError, match=message):
         monitor.attach(**{"model": network(), **arguments})
+
+
+def test_optimizers_that_call_a_closure(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    model, (x, y) = network(), x_and_y()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+    monitor = every_step("gradients", "updates")
+    monitor.attach(model, optimizer=optimizer)
+    first: list[float] = []
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        first.append(l2(model[0].weight.grad))
+        return loss
+
+    before = model[0].weight.detach().clone()
+    optimizer.step(closure)
+    monitor.step()
+    run = closed(monitor, tmp_path)
+    assert run.series("0.weight", collection="gradients")["l2"].tolist() == first[:1]
+    assert run.series("0.weight", collection="updates")["l2"].tolist() == [l2(model[0].weight.detach() - before)]
+
+
+def test_resumed_at_a_checkpoint(tmp_path: Path) -> None:
+    with Monitor(tmp_path, every=5) as monitor:
+        monitor.resume_at(100)
+        assert monitor.current_step == 100
+        monitor.step(loss=1.0)
+        monitor.resume_at(3)
+        monitor.step(loss=1.0, self=2.0)
+    assert open_run(tmp_path).series("loss").steps.tolist() == [100]

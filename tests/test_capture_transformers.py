@@ -6,12 +6,9 @@ from typing import Any
 import pytest
 import tensometer
 import torch
+import transformers
 from tensometer import Monitor, open_run
-
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
-
-from tensometer.capture.transformers import MonitorCallback  # noqa: E402
+from tensometer.capture.transformers import MonitorCallback
 
 # Of other libraries, about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:.*pin_memory")

@@ -123,7 +123,13 @@ class Monitor:
         summary = summarize_many([tensor])[0]
         self._collector.take(collection, [TensorKey(name, collection, summary.dtype, summary.shape)], [tensor])
 
-    def step(self, **scalars: object) -> None:
+    def record_booster(self, booster: object, evals: "Sequence[tuple[Any, str]]" = ()) -> None:
+        """Capture the last round of an XGBoost booster; see tensometer.capture.xgboost_booster.record_booster."""
+        from tensometer.capture.xgboost_booster import record_booster
+
+        record_booster(self, booster, evals)
+
+    def step(self, /, **scalars: object) -> None:
         """Close the step. By keyword: losses ("loss" is in the name) and metrics, numbers or tensors of one element."""
         if self._collector.captures:
             self._collector.guard(lambda: self._end(scalars))
@@ -172,6 +178,17 @@ class Monitor:
     def config(self) -> MonitorConfig:
         """The settings in force."""
         return self._collector.config
+
+    def resume_at(self, step: int) -> None:
+        """Number the step in progress, for a loop that goes on from a checkpoint. A step that is past: nothing."""
+        if step > self.current_step:
+            self._collector.step = step
+            self._begin()
+
+    @property
+    def strict(self) -> bool:
+        """Whether errors of capture are raised."""
+        return self._collector.strict
 
     @property
     def current_step(self) -> int:

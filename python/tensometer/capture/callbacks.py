@@ -33,7 +33,7 @@ class MonitoredLoop:
             with tempfile.TemporaryDirectory() as folder:
                 Monitor(folder, **settings).close()
         self._target, self._settings = target, dict(settings)
-        self._strict = bool(settings.get("strict", getattr(target, "strict", False)))
+        self._strict = target.strict if isinstance(target, Monitor) else bool(settings.get("strict", False))
         self._warned = False
         self._waiting: dict[str, dict[str, Deferred]] = {}
         self.monitor: Monitor | None = None
@@ -46,8 +46,7 @@ class MonitoredLoop:
             self.monitor = target
         else:
             self.monitor = Monitor(target, **({"rank": rank, "world_size": world_size} | self._settings))
-        while self.monitor.current_step < step:
-            self.monitor.step()
+        self.monitor.resume_at(step)
 
     def log(self, values: Mapping[str, object], *, phase: str = "") -> None:
         """Keep numbers, and tensors of one element, for the next captured step; the last of a name wins."""

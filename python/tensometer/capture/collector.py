@@ -25,7 +25,7 @@ class Collector:
     """The step in progress; a Sink for captures. Errors of capture end here, unless `strict`."""
 
     def __init__(self, writer: RunWriter, config: MonitorConfig, *, strict: bool) -> None:
-        self._writer, self._strict = writer, strict
+        self._writer, self.strict = writer, strict
         self._cadence = Cadence(config)
         self._recorder = FlightRecorder(config.recorder)
         self._parts: list[_Part] = []
@@ -128,7 +128,7 @@ class Collector:
         try:
             table = self._summaries(tensors, chosen)
         except Exception as error:
-            if self._strict or len(keys) == 1:
+            if self.strict or len(keys) == 1:
                 raise
             # One that cannot be read does not take the others with it.
             self._problem(error)
@@ -159,7 +159,7 @@ class Collector:
             work()
         # Whatever goes wrong in capture, training goes on.
         except Exception as error:
-            if self._strict:
+            if self.strict:
                 raise
             self._problem(error)
         finally:

@@ -8,7 +8,6 @@ from typing import Any
 
 from tensometer.capture.callbacks import MonitoredLoop
 from tensometer.capture.deferred import Deferred
-from tensometer.capture.torch_closures import AfterClosure
 from tensometer.extras import available, require
 from tensometer.monitor import Monitor
 
@@ -73,10 +72,8 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
         self._seen = dict(trainer.callback_metrics)
         self._loop.begin(trainer.global_step, rank=trainer.global_rank, world_size=trainer.world_size)
         assert self._loop.monitor is not None
-        optimizers = [AfterClosure(optimizer) for optimizer in trainer.optimizers]
-        self._loop.monitor.attach(
-            module, optimizer=optimizers, scaler=getattr(trainer.precision_plugin, "scaler", None)
-        )
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self._loop.monitor.attach(module, optimizer=trainer.optimizers, scaler=scaler)
 
     def _log(self, trainer: Any, outputs: Any, phase: str) -> None:
         if self._loop.monitor is None:

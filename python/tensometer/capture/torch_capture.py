@@ -13,6 +13,7 @@ from tensometer._core import Summary, SummaryTable
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_clipping import UnclippedNorm
+from tensometer.capture.torch_closures import before_update
 from tensometer.capture.torch_distributed import REPLICATED, is_replicated
 from tensometer.capture.torch_modules import ModuleCapture
 from tensometer.capture.torch_tensors import part_of, unwrapped
@@ -74,7 +75,7 @@ class TorchCapture:
         self._gradients_missing: list[str] = []
         self._handles: list[Any] = []
         for number, optimizer in enumerate(optimizers):
-            self._handles.append(optimizer.register_step_pre_hook(partial(self._before_update, number)))
+            self._handles.append(before_update(optimizer, partial(self._before_update, number)))
             self._handles.append(optimizer.register_step_post_hook(partial(self._after_update, number)))
 
     def begin_step(self) -> None:
@@ -114,7 +115,7 @@ class TorchCapture:
             handle.remove()
         self._handles.clear()
 
-    def _before_update(self, number: int, *_: object) -> None:
+    def _before_update(self, number: int) -> None:
         self._steps[number] += 1
         if self._steps[number] == 1:
             self._sink.guard(partial(self._take_before, number))

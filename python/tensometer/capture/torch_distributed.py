@@ -22,8 +22,9 @@ def local_part(tensor: torch.Tensor) -> tuple[torch.Tensor, Placement | None]:
     """
     if not hasattr(tensor, "to_local"):
         return tensor, None
-    mesh, placements = tensor.device_mesh, tensor.placements
-    local: torch.Tensor = tensor.detach().to_local()  # type: ignore[operator]
+    distributed: Any = tensor.detach()
+    mesh, placements = distributed.device_mesh, distributed.placements
+    local: torch.Tensor = distributed.to_local()
     if any(placement.is_partial() for placement in placements):
         return local, {"kind": "partial"}
     index, of = 0, 1
