@@ -224,7 +224,7 @@ class Monitor:
         if self._last_words is not None:
             self._last_words.close()
         self.detach()
-        self._writer.close()
+        self._writer.close(self.config.close_seconds)
 
     def _at_exit(self) -> None:
         self._close(unhandled_exception())

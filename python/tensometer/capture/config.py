@@ -107,8 +107,9 @@ class MonitorConfig:
 
     every, start, stop: steps start, start + every, ... below stop are captured. collections: what is captured, by name.
     resolution: bins an octave are 2 to this power (0 to 7). threads: None for the engine's default.
-    flush_seconds: how long a summary may wait before it is stored. recorder: so many steps are captured whole and kept
-    in memory, to be written when something happens; 0 for none. micro_batches: record the activations, inputs,
+    flush_seconds: how long a summary may wait before it is stored. close_seconds: how long close() waits for a place
+    that takes nothing, before it drops what is left. recorder: so many steps are captured whole and kept in memory, to
+    be written when something happens; 0 for none. micro_batches: record the activations, inputs,
     predictions and labels of every forward pass of a step, not of the first alone. clipping: record the gradients' norm
     as the last backward pass left it, before clipping, which takes one more pass over the gradients.
     """
@@ -119,6 +120,7 @@ class MonitorConfig:
     resolution: int = 3
     threads: int | None = None
     flush_seconds: float = 5.0
+    close_seconds: float = 30.0
     recorder: int = 0
     micro_batches: bool = False
     clipping: bool = False
@@ -134,6 +136,7 @@ class MonitorConfig:
         check_whole("threads", self.threads, 1, optional=True)
         check_whole("recorder", self.recorder, 0)
         check_seconds("flush_seconds", self.flush_seconds)
+        check_seconds("close_seconds", self.close_seconds)
         check_choice("micro_batches", self.micro_batches, (True, False))
         check_choice("clipping", self.clipping, (True, False))
         for name in self.collections:

@@ -86,6 +86,7 @@ class RunWriter:
         self._asked = False  # to write what there is, at once
         self._closing = False
         self._busy = False
+        self._flying = 0
         self._next: int | None = None
         self._next_raw: int | None = None
         self._changed = threading.Condition()
@@ -94,8 +95,21 @@ class RunWriter:
         self._thread.start()
         atexit.register(self.close)
 
-    def last_step(self) -> int:
-        """The last step that an earlier process stored here under this rank; -1 if there is none that can be read."""
+    def last_step(self, timeout: float = 10.0) -> int:
+        """The last step that an earlier process stored here under this rank; -1 if there is none that can be read.
+
+        A place that does not answer within `timeout` seconds is a problem, not something to wait for.
+        """
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(self._stored_step()), daemon=True)
+        thread.start()
+        thread.join(timeout)
+        if not found:
+            self._note(f"{self._place.url}: does not answer; steps are numbered from 0")
+        self._warn()
+        return found[0] if found else -1
+
+    def _stored_step(self) -> int:
         folder = rank_folder(self.rank)
         # What a store raises is not a closed list.
         try:
@@ -168,7 +182,14 @@ class RunWriter:
             self._pending_rows = self._pending_bytes = 0
             self._changed.notify_all()
         self._thread.join(1.0)
+        with self._changed:
+            self._drop_flying()
         return stored
+
+    def _drop_flying(self) -> None:
+        """What the thread has in hand, and could not store."""
+        self.dropped += self._flying
+        self._flying = 0
 
     def _warn(self) -> None:
         if self.problems and not self._warned:
@@ -180,6 +201,7 @@ class RunWriter:
             self._store(batch)
             with self._changed:
                 self._busy = False
+                self._flying = 0
                 self._changed.notify_all()
 
     def _due(self) -> list[_Item] | None:
@@ -202,6 +224,7 @@ class RunWriter:
             self._pending_bytes -= sum(map(_size, batch))
             self._oldest = time.monotonic()
             self._busy = True
+            self._flying = rows
             return batch
 
     def _store(self, batch: list[_Item]) -> None:
@@ -228,11 +251,12 @@ class RunWriter:
             except Exception as error:
                 self._note(f"{self._place.url}: a segment could not be stored: {type(error).__name__}: {error}")
                 if data is None and not raws:  # nothing that waiting mends
-                    self.dropped += sum(map(_rows, batch))
+                    with self._changed:
+                        self._drop_flying()
                     return
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, pause):
-                    self.dropped += sum(map(_rows, batch))
+                    self._drop_flying()
                     return
             pause = min(2 * pause, _LAST_PAUSE)
 
@@ -241,7 +265,13 @@ class RunWriter:
         if self._next is None:
             self._begin()
             self._next = self._first_free(folder)
-        self._place.write(f"{folder}/{self._next:09d}{SUFFIX}", data)
+        path = f"{folder}/{self._next:09d}{SUFFIX}"
+        try:
+            self._place.write(path, data)
+        except FileExistsError:
+            # Our own, if it was stored and the answer was lost; otherwise someone else's number.
+            if self._place.read(path) != data:
+                raise
         self._next += 1
 
     def _put_raw(self, raw: _Raw) -> Event:
