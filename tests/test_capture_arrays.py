@@ -1,12 +1,16 @@
 """Loops that are not PyTorch's: a monitor takes the arrays of other libraries, and warns once of those on a GPU."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from tensometer import Monitor, open_run
+
+BEGIN = [1.0, -2.0, 4.0]
 
 
 class OnGpu:
@@ -46,22 +50,31 @@ def assert_descended(path: Path, begin: list[float], steps: int) -> None:
 
 
 def test_numpy(tmp_path: Path) -> None:
-    begin = [1.0, -2.0, 4.0]
     with Monitor(tmp_path, every=1, strict=True) as monitor:
-        end = descend(monitor, lambda weight: 2 * weight, np.array(begin, np.float32), 4)
-    assert_descended(tmp_path, begin, 4)
-    assert end.tolist() == [value / 16 for value in begin]
+        end = descend(monitor, lambda weight: 2 * weight, np.array(BEGIN, np.float32), 4)
+    assert_descended(tmp_path, BEGIN, 4)
+    assert end.tolist() == [value / 16 for value in BEGIN]
+
+
+# In a process of its own: after jax is imported, every fork warns.
+JAX = """
+import sys
+import jax
+from tensometer import Monitor
+from test_capture_arrays import BEGIN, descend
+
+gradient = jax.grad(lambda weight: (weight * weight).sum())
+with Monitor(sys.argv[1], every=1, strict=True) as monitor:
+    descend(monitor, gradient, jax.numpy.array(BEGIN, "float32"), 4)
+    monitor.record("half", jax.numpy.array(BEGIN, "bfloat16"))
+    monitor.step()
+"""
 
 
 def test_jax(tmp_path: Path) -> None:
-    begin = [1.0, -2.0, 4.0]
-    gradient = jax.grad(lambda weight: (weight * weight).sum())
-    with Monitor(tmp_path, every=1, strict=True) as monitor:
-        descend(monitor, gradient, jax.numpy.array(begin, "float32"), 4)
-        half = jax.numpy.array(begin, "bfloat16")
-        monitor.record("half", half)
-        monitor.step()
-    assert_descended(tmp_path, begin, 4)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, "-c", JAX, str(tmp_path)], env=environment, check=True, timeout=120)
+    assert_descended(tmp_path, BEGIN, 4)
     series = open_run(tmp_path).series("half")
     assert (series.key.dtype, series["l1"].tolist()) == ("bfloat16", [7.0])
 
