@@ -109,6 +109,7 @@ def test_replicas(tmp_path: Path) -> None:
         assert norms[0] == pytest.approx(norms[1], rel=1e-6)
     first, second = (run.series("0.weight", collection="weights", rank=rank)["l2"].tolist() for rank in (0, 1))
     assert first == second
+    assert run.replicas("0.weight", collection="weights") == []
     losses = [run.series("loss", rank=rank)["mean"].tolist() for rank in (0, 1)]
     assert losses[0] != losses[1]  # each saw its own half of the batch
 
@@ -128,6 +129,10 @@ def test_shards(tmp_path: Path) -> None:
                 assert sum(int(part["count"][step]) for part in parts) == expected[step][name].numel()
                 total = sum(float(part["l2"][step]) ** 2 for part in parts) ** 0.5
                 assert total == pytest.approx(l2(expected[step][name]), rel=1e-4)
+    whole = run.merged("0.weight", collection="weights")
+    assert whole.key.shape == (5, 6)
+    assert whole["l2"].tolist() == pytest.approx([l2(step["0.weight"]) for step in weights], rel=1e-4)
+    assert whole["max"].tolist() == pytest.approx([step["0.weight"].max().item() for step in weights], rel=1e-4)
     update = run.series("0.weight/changed_fraction", rank=1)
     assert update["mean"].tolist() == [1, 1, 1]
     assert run.series("0.weight.exp_avg", rank=0).key.facts["placement"]["kind"] == "shard"

@@ -96,23 +96,70 @@ class Column {
   T missing_;
 };
 
+// The fields of summaries in columns.
+class PackedRows {
+ public:
+  PackedRows(const py::dict& columns, std::size_t size)
+      : size_(size)
+#define TENSOMETER_FIELD(type, name, empty, rule) , name##_(columns, #name, empty, size)
+            TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+  {
+  }
+  std::size_t size() const { return size_; }
+  Summary operator[](std::size_t i) const {
+    Summary s;
+#define TENSOMETER_FIELD(type, name, empty, rule) s.name = name##_[i];
+    TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+    return s;
+  }
+
+ private:
+  std::size_t size_;
+#define TENSOMETER_FIELD(type, name, empty, rule) Column<type> name##_;
+  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+};
+
 // A statistic of every row. Extremes are float64: exact for all dtypes but 64-bit integers beyond 2^53.
 template <class T, class Get>
 py::array_t<T> statistic_of(const py::dict& columns, std::size_t size, Get get) {
-#define TENSOMETER_FIELD(type, name, empty, rule) const Column<type> name##_column(columns, #name, empty, size);
-  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
-#undef TENSOMETER_FIELD
+  const PackedRows rows(columns, size);
   auto result = empty_column<T>(size);
   T* out = result.mutable_data();
   const FloatEnvironment environment;
-  for (std::size_t i = 0; i < size; ++i) {
-    Summary s;
-#define TENSOMETER_FIELD(type, name, empty, rule) s.name = name##_column[i];
-    TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
-#undef TENSOMETER_FIELD
-    out[i] = static_cast<T>(get(s));
-  }
+  for (std::size_t i = 0; i < size; ++i) out[i] = static_cast<T>(get(rows[i]));
   return result;
+}
+
+// Row i of the result is row i of all parts merged, in their order.
+py::dict merge_packed(const py::iterable& parts, py::handle rows) {
+  const auto size = static_cast<std::size_t>(whole_number(rows, "rows", 0, 1L << 40));
+  std::vector<Summary> merged(size);
+  const FloatEnvironment environment;
+  bool first = true;
+  for (const py::handle part : parts) {
+    if (!py::isinstance<py::dict>(part)) throw py::type_error("parts: one of them is not a dictionary of columns");
+    const PackedRows packed(py::reinterpret_borrow<py::dict>(part), size);
+    for (std::size_t i = 0; i < size; ++i) {
+      if (first)
+        merged[i] = packed[i];
+      else
+        merge(merged[i], packed[i]);
+    }
+    first = false;
+  }
+  py::dict columns;
+#define TENSOMETER_FIELD(type, name, empty, rule)                                     \
+  {                                                                                   \
+    auto column = empty_column<type>(size);                                           \
+    for (std::size_t i = 0; i < size; ++i) column.mutable_data()[i] = merged[i].name; \
+    columns[#name] = column;                                                          \
+  }
+  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+  return columns;
 }
 
 py::array unpack(const py::dict& columns, py::handle statistic, py::handle rows) {
@@ -152,6 +199,11 @@ void register_records(py::module_& m) {
 
 The fields of a summary and the fingerprint (0 if there is none) have one element a row, and so have histogram_resolution (255:
 no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another.)");
+  m.def("merge_packed", &merge_packed, py::arg("parts"), py::arg("rows"),
+        R"(The rows of packed columns merged row by row, in the order of the parts: a dictionary of the fields' columns.
+
+Row i is the summary of all elements that the parts' rows i summarise; without parts it is that of an empty tensor. ValueError
+for a column of another length, TypeError for what are no columns.)");
   m.def("unpack", &unpack, py::arg("columns"), py::arg("statistic"), py::arg("rows"),
         R"(One statistic of every row of packed columns: an array of shape (rows,), uint64 for counts, else float64.
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensometer.store.place import Place, open_place
+from tensometer.store.ranks import Difference, differences, merged
 from tensometer.store.raw import decode_raw
 from tensometer.store.segment import (
     BIN_COLUMNS,
@@ -277,6 +278,25 @@ class Run:
         steps = sorted({event.step for event in kept}, key=lambda at: abs(at - step))[:5]
         hint = f"; it was at steps {', '.join(map(str, sorted(steps)))}" if steps else ""
         raise KeyError(f"{name!r} was not kept whole at step {step}{hint}")
+
+    def merged(self, name: str, *, collection: str | None = None, phase: str | None = None) -> Series:
+        """Whole tensors, from the shards that the ranks recorded; see ranks.merged. KeyError as series().
+
+        ValueError if a rank did not record a shard, or says that it has all of the tensor.
+        """
+        found = self._of_all_ranks(name, collection, phase)
+        for one in found:
+            placement = one.key.facts.get("placement", {})
+            if placement.get("kind") != "shard" or placement.get("of") != len(found):
+                raise ValueError(f"{name}: of rank {one.rank} is no shard of {len(found)}, but {placement or 'alone'}")
+        return merged(sorted(found, key=lambda one: int(one.key.facts["placement"]["index"])))
+
+    def replicas(self, name: str, *, collection: str | None = None, phase: str | None = None) -> list[Difference]:
+        """Steps at which ranks that should have the same tensor do not; none if they agree. KeyError as series()."""
+        return differences(self._of_all_ranks(name, collection, phase))
+
+    def _of_all_ranks(self, name: str, collection: str | None, phase: str | None) -> list[Series]:
+        return [self.series(name, collection=collection, phase=phase, rank=rank) for rank in self.ranks]
 
     def _series(self, rows: npt.NDArray[np.intp], rank: int) -> Series:
         joined = self._rank(rank)
