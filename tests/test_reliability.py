@@ -179,3 +179,39 @@ def test_read_while_it_is_written(tmp_path: Path) -> None:
     run.refresh()
     assert run.damaged == {}
     assert run.series("x").steps.tolist() == list(range(monitor.current_step))
+
+
+FORKED = """
+import os, sys, warnings
+import numpy as np, torch
+from tensometer import Monitor
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)  # of fork in a process with threads, Python 3.12
+monitor = Monitor(sys.argv[1], every=1, recorder=5, flush_seconds=0.001)
+
+def load(index):
+    monitor.record("in a worker", np.ones(3))
+    monitor.step(loss=-1.0)
+    return torch.full((2,), float(index))
+
+for _ in range(3):
+    loader = torch.utils.data.DataLoader(range(8), batch_size=None, num_workers=2, collate_fn=load, timeout=60)
+    for x in loader:
+        monitor.record("x", x)
+        monitor.step(loss=float(x[0]))
+child = os.fork()
+if child == 0:
+    sys.exit(0)  # an ordinary end, with everything that runs at exit
+assert os.waitpid(child, 0)[1] == 0
+monitor.step(loss=100.0)
+"""
+
+
+def test_forked_workers_write_nothing(tmp_path: Path) -> None:
+    """A run holds what the process that made the monitor captured, once; nothing hangs."""
+    subprocess.run([sys.executable, "-c", FORKED, str(tmp_path / "run")], check=True, timeout=120)
+    run = open_run(tmp_path / "run")
+    assert [key.name for key in run.tensors("custom")] == ["x"]
+    assert run.series("loss")["mean"].tolist() == [float(index) for index in range(8)] * 3 + [100]
+    assert run.series("loss").steps.tolist() == list(range(25))
+    assert [event.kind for event in run.events()] == ["end"]
