@@ -79,7 +79,7 @@ def test_backward_is_found_at_the_next_step(tmp_path: Path) -> None:
 
 def test_loss(tmp_path: Path) -> None:
     with Monitor(tmp_path, every=1, strict=True) as monitor:
-        monitor.step(loss=float("nan"), val_loss=1.0)
+        monitor.step(loss=torch.tensor(float("nan"), requires_grad=True), val_loss=1.0)
         monitor.step(loss=1.0)
     (event,) = found(tmp_path)
     assert event.data == {"where": "loss", "losses": {"loss": "nan", "val_loss": "1.0"}}

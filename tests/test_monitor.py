@@ -195,6 +195,13 @@ def test_a_run_goes_on_behind_its_last_step(tmp_path: Path) -> None:
     assert open_run(tmp_path).series("loss").steps.tolist() == list(range(6))
 
 
+def test_names_that_are_near(tmp_path: Path) -> None:
+    with Monitor(tmp_path, every=1) as monitor:
+        train(network(), monitor, 1)
+    with pytest.raises(KeyError, match=r"'0.weigh' was not recorded; the nearest are 0\.weight, 2\.weight"):
+        open_run(tmp_path).series("0.weigh")
+
+
 def broken_loss(monitor: Monitor) -> None:
     monitor.step(loss=torch.ones(3))
 

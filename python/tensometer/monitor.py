@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tensometer._core import summarize_many
-from tensometer.capture.collector import Collector
+from tensometer.capture.collector import Collector, number
 from tensometer.capture.config import MonitorConfig
 from tensometer.capture.config_file import ENVIRONMENT, ConfigFile
 from tensometer.capture.nonfinite import Origin
@@ -142,7 +142,8 @@ class Monitor:
                 values = {name: value for name, value in scalars.items() if ("loss" in name) is chosen}
                 table = self._collector.take_scalars(collection, values)
                 if chosen and table is not None and table.column("nonfinite").any():
-                    self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
+                    losses = {name: str(number(name, value)) for name, value in values.items()}
+                    self._origin.report("loss", {"losses": losses})
             for capture in self._captures:
                 capture.end_step()
         finally:

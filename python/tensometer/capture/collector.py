@@ -146,7 +146,7 @@ class Collector:
         if not values or not self.wants(collection, phase):
             return None
         keys = [TensorKey(name, collection, "float64", ()) for name in values]
-        return self.take(collection, keys, [np.float64(_number(name, value)) for name, value in values.items()], phase)
+        return self.take(collection, keys, [np.float64(number(name, value)) for name, value in values.items()], phase)
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Keep a fact that is no number; see Sink."""
@@ -209,7 +209,8 @@ class Collector:
             self._parts.append((collection, phase, [unit] * key.shape[axis], table))
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
+    """A number, or the only element of a tensor. TypeError for anything else, which `name` is said to be."""
     try:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError) as error:

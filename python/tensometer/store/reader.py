@@ -197,7 +197,7 @@ class Run:
             rows = self._rank(one).rows(ids, self._phase_number(phase))
             if len(rows):
                 return self._series(rows, one)
-        nearest = difflib.get_close_matches(name, [key.name for key in self._keys], 3)
+        nearest = difflib.get_close_matches(name, list(dict.fromkeys(key.name for key in self._keys)), 3)
         hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
         raise KeyError(f"{name!r} was not recorded{hint}")
 
