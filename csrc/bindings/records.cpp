@@ -12,6 +12,9 @@
 namespace tensometer {
 namespace {
 
+// The resolution that tells "no histogram" from one without bins.
+constexpr std::uint8_t no_histogram = 255;
+
 template <class T>
 py::array_t<T> empty_column(std::size_t size) {
   return py::array_t<T>(static_cast<py::ssize_t>(size));
@@ -38,8 +41,7 @@ void pack_histograms(const std::vector<const TensorSummary*>& rows, py::dict& co
   std::size_t at = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::optional<LogHistogram>& histogram = rows[i]->histogram;
-    // 255 tells "no histogram" from one without bins.
-    resolutions.mutable_data()[i] = histogram ? static_cast<std::uint8_t>(histogram->resolution) : std::uint8_t{255};
+    resolutions.mutable_data()[i] = histogram ? static_cast<std::uint8_t>(histogram->resolution) : no_histogram;
     sampled.mutable_data()[i] = histogram && histogram->sampled;
     lengths.mutable_data()[i] = histogram ? static_cast<std::uint32_t>(histogram->bins.size()) : 0;
     std::uint32_t before = 0;
@@ -56,8 +58,7 @@ void pack_histograms(const std::vector<const TensorSummary*>& rows, py::dict& co
   columns["bin_count"] = counts;
 }
 
-py::dict pack(const py::iterable& tables) {
-  const std::vector<const TensorSummary*> rows = rows_of(tables);
+py::dict pack_rows(const std::vector<const TensorSummary*>& rows) {
   py::dict columns;
 #define TENSOMETER_FIELD(type, name, empty, rule)                                                   \
   {                                                                                                 \
@@ -73,6 +74,8 @@ py::dict pack(const py::iterable& tables) {
   pack_histograms(rows, columns);
   return columns;
 }
+
+py::dict pack(const py::iterable& tables) { return pack_rows(rows_of(tables)); }
 
 // A column of the mapping as an array of its type; the value of an empty tensor where it is missing.
 template <class T>
@@ -96,70 +99,37 @@ class Column {
   T missing_;
 };
 
-// The fields of summaries in columns.
-class PackedRows {
+// The fields of a summary, one column each.
+class SummaryColumns {
  public:
-  PackedRows(const py::dict& columns, std::size_t size)
-      : size_(size)
-#define TENSOMETER_FIELD(type, name, empty, rule) , name##_(columns, #name, empty, size)
-            TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#define TENSOMETER_FIELD(type, name, empty, rule) name##_column(columns, #name, empty, size),
+  SummaryColumns(const py::dict& columns, std::size_t size) : TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD) size_(size) {}
 #undef TENSOMETER_FIELD
-  {
-  }
   std::size_t size() const { return size_; }
   Summary operator[](std::size_t i) const {
     Summary s;
-#define TENSOMETER_FIELD(type, name, empty, rule) s.name = name##_[i];
+#define TENSOMETER_FIELD(type, name, empty, rule) s.name = name##_column[i];
     TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
 #undef TENSOMETER_FIELD
     return s;
   }
 
  private:
-  std::size_t size_;
-#define TENSOMETER_FIELD(type, name, empty, rule) Column<type> name##_;
+#define TENSOMETER_FIELD(type, name, empty, rule) Column<type> name##_column;
   TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
 #undef TENSOMETER_FIELD
+  std::size_t size_;
 };
 
 // A statistic of every row. Extremes are float64: exact for all dtypes but 64-bit integers beyond 2^53.
 template <class T, class Get>
 py::array_t<T> statistic_of(const py::dict& columns, std::size_t size, Get get) {
-  const PackedRows rows(columns, size);
+  const SummaryColumns rows(columns, size);
   auto result = empty_column<T>(size);
   T* out = result.mutable_data();
   const FloatEnvironment environment;
   for (std::size_t i = 0; i < size; ++i) out[i] = static_cast<T>(get(rows[i]));
   return result;
-}
-
-// Row i of the result is row i of all parts merged, in their order.
-py::dict merge_packed(const py::iterable& parts, py::handle rows) {
-  const auto size = static_cast<std::size_t>(whole_number(rows, "rows", 0, 1L << 40));
-  std::vector<Summary> merged(size);
-  const FloatEnvironment environment;
-  bool first = true;
-  for (const py::handle part : parts) {
-    if (!py::isinstance<py::dict>(part)) throw py::type_error("parts: one of them is not a dictionary of columns");
-    const PackedRows packed(py::reinterpret_borrow<py::dict>(part), size);
-    for (std::size_t i = 0; i < size; ++i) {
-      if (first)
-        merged[i] = packed[i];
-      else
-        merge(merged[i], packed[i]);
-    }
-    first = false;
-  }
-  py::dict columns;
-#define TENSOMETER_FIELD(type, name, empty, rule)                                     \
-  {                                                                                   \
-    auto column = empty_column<type>(size);                                           \
-    for (std::size_t i = 0; i < size; ++i) column.mutable_data()[i] = merged[i].name; \
-    columns[#name] = column;                                                          \
-  }
-  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
-#undef TENSOMETER_FIELD
-  return columns;
 }
 
 py::array unpack(const py::dict& columns, py::handle statistic, py::handle rows) {
@@ -190,20 +160,85 @@ LogHistogram histogram_of(const py::array_t<std::uint32_t, py::array::c_style | 
   return restore_histogram(save(histogram));  // which checks it
 }
 
+// The histograms of packed rows, taken one after another.
+class HistogramColumns {
+ public:
+  HistogramColumns(const py::dict& columns, std::size_t size)
+      : resolutions_(columns, "histogram_resolution", no_histogram, size),
+        sampled_(columns, "histogram_sampled", 0, size), lengths_(columns, "histogram_bins", 0, size) {
+    for (std::size_t i = 0; i < size; ++i) total_ += lengths_[i];
+    steps_.emplace(columns, "bin_step", std::uint16_t{0}, total_);
+    counts_.emplace(columns, "bin_count", std::uint64_t{0}, total_);
+  }
+  // Row i, which must be the one after the last. Throws std::invalid_argument for what no histogram holds.
+  std::optional<LogHistogram> take(std::size_t i) {
+    const std::size_t end = at_ + lengths_[i];
+    LogHistogram histogram;
+    histogram.resolution = resolutions_[i];
+    histogram.sampled = sampled_[i] != 0;
+    for (std::uint32_t bin = 0; at_ < end; ++at_) {
+      bin += (*steps_)[at_];
+      histogram.bins.push_back(bin);
+      histogram.counts.push_back((*counts_)[at_]);
+    }
+    if (resolutions_[i] == no_histogram) return std::nullopt;
+    return restore_histogram(save(histogram));  // which checks it
+  }
+
+ private:
+  Column<std::uint8_t> resolutions_, sampled_;
+  Column<std::uint32_t> lengths_;
+  std::size_t total_ = 0, at_ = 0;
+  std::optional<Column<std::uint16_t>> steps_;
+  std::optional<Column<std::uint64_t>> counts_;
+};
+
+py::dict merge_rows(const py::dict& columns, const py::array_t<std::int64_t, py::array::c_style>& groups,
+                    py::handle count) {
+  const auto size = static_cast<std::size_t>(groups.size());
+  std::vector<TensorSummary> merged(static_cast<std::size_t>(whole_number(count, "count", 0, 1L << 40)));
+  std::vector<bool> begun(merged.size(), false);
+  const SummaryColumns rows(columns, size);
+  HistogramColumns histograms(columns, size);
+  const FloatEnvironment environment;
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::int64_t group = groups.data()[i];
+    const std::optional<LogHistogram> histogram = histograms.take(i);
+    if (group < 0) continue;
+    const auto at = static_cast<std::size_t>(group);
+    if (at >= merged.size()) throw py::value_error("groups: " + std::to_string(group) + " is not below count");
+    const Summary row = rows[i];
+    if (!possible(row)) throw py::value_error("columns: row " + std::to_string(i) + " is no summary");
+    merge(merged[at].summary, row);
+    if (!possible(merged[at].summary)) throw py::value_error("columns: more elements than any tensor has");
+    if (!begun[at]) {
+      merged[at].histogram = histogram;
+    } else if (merged[at].histogram && histogram) {
+      merge(*merged[at].histogram, *histogram);
+    } else {
+      merged[at].histogram.reset();
+    }
+    begun[at] = true;
+  }
+  std::vector<const TensorSummary*> pointers;
+  for (const TensorSummary& one : merged) pointers.push_back(&one);
+  return pack_rows(pointers);
+}
+
 }  // namespace
 
 void register_records(py::module_& m) {
   m.def("log_histogram", &histogram_of, py::arg("bins"), py::arg("counts"), py::arg("resolution"), py::arg("sampled"),
         R"(The LogHistogram with these bins, ascending, and their counts. ValueError for what no histogram holds.)");
+  m.def(
+      "merge_rows", &merge_rows, py::arg("columns"), py::arg("groups"), py::arg("count"),
+      R"(Packed rows merged by groups: packed columns of `count` rows. Row i belongs to groups[i], to none if that is negative.
+
+Rows of a group merge in their order. A histogram comes of groups whose rows all have one. ValueError for what no summary holds.)");
   m.def("pack", &pack, py::arg("tables"), R"(The rows of SummaryTables as columns: a dictionary from names to arrays.
 
 The fields of a summary and the fingerprint (0 if there is none) have one element a row, and so have histogram_resolution (255:
 no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another.)");
-  m.def("merge_packed", &merge_packed, py::arg("parts"), py::arg("rows"),
-        R"(The rows of packed columns merged row by row, in the order of the parts: a dictionary of the fields' columns.
-
-Row i is the summary of all elements that the parts' rows i summarise; without parts it is that of an empty tensor. ValueError
-for a column of another length, TypeError for what are no columns.)");
   m.def("unpack", &unpack, py::arg("columns"), py::arg("statistic"), py::arg("rows"),
         R"(One statistic of every row of packed columns: an array of shape (rows,), uint64 for counts, else float64.
 

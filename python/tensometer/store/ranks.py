@@ -1,105 +1,173 @@
-"""One tensor in several processes: its shards merged, its replicas compared."""
+"""One tensor over several ranks: shards that make up a whole, and replicas that should agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tensometer._core import merge_packed
-from tensometer.store.segment import ROW_COLUMNS, Column
+from tensometer._core import merge_rows
+from tensometer.store.segment import BIN_COLUMNS, ROW_COLUMNS, Column, TensorKey
 from tensometer.store.series import Series
 
-# What says when and of what a row is, not what was found.
-_ABOUT = ("step", "time", "phase", "tensor")
+Numbers = npt.NDArray[np.int64]
+
+_ABOUT = ("step", "time", "phase", "tensor", "fingerprint")
+_HISTOGRAM = tuple(name for name in ROW_COLUMNS if name.startswith("histogram_"))
+_FIELDS = tuple(name for name in ROW_COLUMNS if name not in (*_ABOUT, *_HISTOGRAM))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Ranks whose summaries of a tensor are not those of the first rank, at a step."""
+    """Ranks whose summaries of a tensor, or of a shard, are not those of the lowest rank that has it, at a step."""
 
     step: int
     ranks: tuple[int, ...]
 
 
-def merged(shards: Sequence[Series]) -> Series:
-    """The summaries of whole tensors, from those of their shards at the steps that all ranks recorded.
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of all ranks, sorted by step, phase, whole, turn, shard and rank.
 
-    Counts, extremes and histograms are exact, moments as SummaryTable.total() has them. Fingerprints are lost: 0.
+    at: where they are in the series behind one another. same_whole, same_shard: whether a row is of the same whole (or
+    the same shard of it) as the row before.
     """
-    first = shards[0]
-    rows = _common(shards)
-    parts = [{name: column[at] for name, column in one.columns.items()} for one, at in zip(shards, rows, strict=True)]
-    count = len(rows[0])
-    columns = {name: parts[0][name] for name in _ABOUT} | merge_packed(parts, count)
-    columns["fingerprint"] = np.zeros(count, ROW_COLUMNS["fingerprint"][0])
-    placement = first.key.facts.get("placement", {})
-    shape = tuple(placement.get("shape", first.key.shape))
-    facts = {name: value for name, value in first.key.facts.items() if name != "placement"}
-    phases = tuple(first.phases[row] for row in rows[0].tolist())
+
+    at: Numbers
+    steps: Numbers
+    shards_of_whole: Numbers
+    same_whole: npt.NDArray[np.bool_]
+    same_shard: npt.NDArray[np.bool_]
+
+
+def merged(parts: Sequence[Series], keys: Sequence[TensorKey]) -> Series:
+    """The shards of all ranks as one series. Of shards that several ranks have, the lowest speaks.
+
+    Steps of which a shard is missing, or is not stored yet, have no row. Fingerprints are lost: 0. keys: what the
+    numbers in the columns `tensor` mean. ValueError for a placement that does not tell how parts make up a whole.
+    """
+    for part in parts:
+        for number in np.unique(part.columns["tensor"]).tolist():
+            _shard(keys[number], needed=True)
+    rows = _sorted_rows(parts, keys)
+    chosen = ~rows.same_shard
+    groups = np.cumsum(~rows.same_whole) - 1
+    present = np.bincount(groups[chosen], minlength=int(groups[-1]) + 1)
+    first = ~rows.same_whole
+    complete = present == rows.shards_of_whole[first]
+    numbers = np.where(complete, np.cumsum(complete) - 1, -1)
+    # In the order of the parts, where the bins of rows are one after another.
+    group_of = np.full(len(rows.at), -1, np.int64)
+    group_of[rows.at[chosen]] = numbers[groups[chosen]]
+    leading = rows.at[first][complete]
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in ROW_COLUMNS}
+    count = len(leading)
+    found = merge_rows({name: columns[name] for name in _FIELDS}, group_of, count)
+    found |= {name: columns[name][leading] for name in ("step", "time", "phase", "tensor")}
+    # Within a step as they were written.
+    order = np.lexsort((found["time"], found["step"]))
+    phases = [phase for part in parts for phase in part.phases]
 
     def bins() -> dict[str, Column]:
-        return _merged_bins(shards, rows)
+        given = [part.bins_of_rows() for part in parts]
+        names = (*_HISTOGRAM, *BIN_COLUMNS)
+        joined = {name: np.concatenate([one[name] for one in given]) for name in names}
+        places = np.full(count + 1, -1, np.int64)  # the last: of no group
+        places[order] = np.arange(count)
+        together = merge_rows(joined, places[group_of], count)
+        return {name: together[name] for name in names}
 
-    return Series(replace(first.key, shape=shape, facts=facts), first.rank, phases, columns, bins)
+    return Series(
+        _whole_key(keys[int(columns["tensor"][leading[order[-1]] if count else 0])]),
+        parts[0].rank,
+        tuple(phases[row] for row in leading[order].tolist()),
+        {name: column[order] for name, column in found.items() if name not in BIN_COLUMNS},
+        bins,
+    )
 
 
-def differences(replicas: Sequence[Series]) -> list[Difference]:
-    """Steps at which replicas do not agree, of those that all ranks recorded, by every field that was stored.
+def differences(parts: Sequence[Series], keys: Sequence[TensorKey]) -> list[Difference]:
+    """Steps at which ranks that have the same tensor, or the same shard of it, do not agree.
 
-    By fingerprints where there are any, which tell tensors apart that have the same statistics.
+    By fingerprints where both have one, otherwise by every field of the summaries, bit for bit.
     """
-    rows = _common(replicas)
-    first, others = replicas[0], replicas[1:]
-    found: dict[int, list[int]] = {}
-    for other, at in zip(others, rows[1:], strict=True):
-        differs = np.zeros(len(at), np.bool_)
-        for name, column in first.columns.items():
-            if name not in _ABOUT:
-                differs |= ~_equal(column[rows[0]], other.columns[name][at])
-        for step in first.steps[rows[0]][differs].tolist():
-            found.setdefault(step, []).append(other.rank)
-    return [Difference(step, tuple(ranks)) for step, ranks in sorted(found.items())]
+    rows = _sorted_rows(parts, keys)
+    reference = rows.at[~rows.same_shard][np.cumsum(~rows.same_shard) - 1]
+    differ = np.zeros(len(rows.at), np.bool_)
+    for name in _FIELDS:
+        # Bits, for which NaN equals itself.
+        column = np.concatenate([part.columns[name] for part in parts]).view(np.uint64)
+        differ |= column[rows.at] != column[reference]
+    prints = np.concatenate([part.columns["fingerprint"] for part in parts])
+    mine, theirs = prints[rows.at], prints[reference]
+    differ = np.where((mine != 0) & (theirs != 0), mine != theirs, differ)
+    ranks = np.concatenate([np.full(len(part), part.rank) for part in parts])[rows.at]
+    found: dict[int, set[int]] = {}
+    for step, rank in zip(rows.steps[differ].tolist(), ranks[differ].tolist(), strict=True):
+        found.setdefault(step, set()).add(rank)
+    return [Difference(step, tuple(sorted(apart))) for step, apart in found.items()]
 
 
-def _equal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    return np.asarray((a == b) | ((a != a) & (b != b)))  # NaN is what it is in both
+def _sorted_rows(parts: Sequence[Series], keys: Sequence[TensorKey]) -> _Rows:
+    wholes: dict[tuple[str, int], int] = {}
+    shards = [_shard(key, needed=False) for key in keys]
+    whole_of = np.array(
+        [wholes.setdefault((key.dtype, of), len(wholes)) for key, (_, of) in zip(keys, shards, strict=True)]
+    )
+    index_of = np.array([index for index, _ in shards], np.int64)
+    columns = []
+    for part in parts:
+        tensors = part.columns["tensor"]
+        named = (part.steps, part.columns["phase"].astype(np.int64), whole_of[tensors], index_of[tensors])
+        columns.append(np.stack([*named[:3], _turns(named), named[3]]))
+    table = np.concatenate(columns, axis=1)
+    # Stable: of equal rows that of the first part, the lowest rank, comes first.
+    order = np.lexsort(table[::-1])
+    table = table[:, order]
+    same = table[:, 1:] == table[:, :-1]
+    same_shard = np.concatenate([[False], same.all(axis=0)])
+    same_whole = np.concatenate([[False], same[:-1].all(axis=0)])
+    counts = np.array([of for _, of in wholes], np.int64)
+    return _Rows(order, table[0], counts[table[2]], same_whole, same_shard)
 
 
-def _common(series: Sequence[Series]) -> list[npt.NDArray[np.intp]]:
-    """Rows of each at the steps and phases that all have; the first of a step where there are several."""
-    numbered = [
-        {key: row for row, key in reversed(list(enumerate(zip(one.steps.tolist(), one.phases, strict=True))))}
-        for one in series
-    ]
-    shared = [key for key in numbered[0] if all(key in other for other in numbered[1:])]
-    shared.sort(key=lambda key: numbered[0][key])
-    return [np.array([one[key] for key in shared], np.intp) for one in numbered]
+def _turns(named: tuple[Numbers, ...]) -> Numbers:
+    """Of rows that are named alike, the last is 0, the one before 1, ...: what a resumed step has last counts."""
+    order = np.lexsort(named[::-1])
+    table = np.stack(named)[:, order]
+    count = table.shape[1]
+    last = np.ones(count, np.bool_)
+    last[:-1] = (table[:, 1:] != table[:, :-1]).any(axis=0)
+    ends = np.flatnonzero(last)
+    positions = np.arange(count)
+    turns = np.zeros(count, np.int64)
+    turns[order] = ends[np.searchsorted(ends, positions)] - positions
+    return turns
 
 
-def _merged_bins(shards: Sequence[Series], rows: Sequence[npt.NDArray[np.intp]]) -> dict[str, Column]:
-    lengths, resolutions, sampled, steps, counts = [], [], [], [], []
-    for index in range(len(rows[0])):
-        found = [one.histogram(int(at[index])) for one, at in zip(shards, rows, strict=True)]
-        known = [one for one in found if one is not None]
-        whole = None
-        if len(known) == len(found):
-            resolution = min(one.resolution for one in known)
-            whole = known[0].coarsen(resolution)
-            for one in known[1:]:
-                whole = whole.merge(one.coarsen(resolution))
-        missing = ROW_COLUMNS["histogram_resolution"][1]
-        resolutions.append(missing if whole is None else whole.resolution)
-        sampled.append(whole is not None and whole.sampled)
-        bins = np.zeros(0, np.uint32) if whole is None else whole.bins
-        lengths.append(len(bins))
-        steps.append(np.diff(bins, prepend=np.uint32(0)))
-        counts.append(np.zeros(0, np.uint64) if whole is None else whole.counts)
-    return {
-        "histogram_bins": np.array(lengths, np.uint32),
-        "histogram_resolution": np.array(resolutions, np.uint8),
-        "histogram_sampled": np.array(sampled, np.uint8),
-        "bin_step": np.concatenate([np.zeros(0, np.uint32), *steps]).astype(np.uint16),
-        "bin_count": np.concatenate([np.zeros(0, np.uint64), *counts]),
-    }
+def _shard(key: TensorKey, *, needed: bool) -> tuple[int, int]:
+    """Which part of how many a rank has. Without `needed`, what is not known to be a shard is the whole."""
+    placement: Any = key.facts.get("placement")
+    if isinstance(placement, dict):
+        index, of = placement.get("index"), placement.get("of")
+        if (
+            placement.get("kind") == "shard"
+            and isinstance(index, int)
+            and isinstance(of, int)
+            and 0 <= index < of < 2**31
+        ):
+            return index, of
+        if placement.get("kind") == "replicate":
+            return 0, 1
+    if needed:
+        raise ValueError(f"{key.name!r} has the placement {placement!r}, which tells of no parts of a whole")
+    return 0, 1
+
+
+def _whole_key(key: TensorKey) -> TensorKey:
+    """Of the whole: in its shape, if the placement tells it."""
+    shape = key.facts["placement"].get("shape")
+    known = isinstance(shape, list) and all(isinstance(extent, int) for extent in shape)
+    facts = {name: fact for name, fact in key.facts.items() if name != "placement"}
+    return TensorKey(key.name, key.collection, key.dtype, tuple(shape) if known else key.shape, facts)

@@ -185,6 +185,10 @@ class Run:
 
         collection: where several have the name. rank: by default the first that recorded it.
         """
+        return next(self._parts_of(name, collection, phase, self.ranks if rank is None else [rank]))
+
+    def _parts_of(self, name: str, collection: str | None, phase: str | None, ranks: Sequence[int]) -> Iterator[Series]:
+        """The series of each rank that recorded a tensor, at least one."""
         ids = [
             number
             for key, number in self._keys.items()
@@ -193,10 +197,14 @@ class Run:
         collections = sorted({key.collection for key, number in self._keys.items() if number in ids})
         if len(collections) > 1:
             raise KeyError(f"{name!r} is in several collections ({', '.join(collections)}); give collection=")
-        for one in self.ranks if rank is None else [rank]:
-            rows = self._rank(one).rows(ids, self._phase_number(phase))
+        recorded = False
+        for rank in ranks:
+            rows = self._rank(rank).rows(ids, self._phase_number(phase))
             if len(rows):
-                return self._series(rows, one)
+                recorded = True
+                yield self._series(rows, rank)
+        if recorded:
+            return
         nearest = difflib.get_close_matches(name, list(dict.fromkeys(key.name for key in self._keys)), 3)
         hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
         raise KeyError(f"{name!r} was not recorded{hint}")
@@ -280,23 +288,12 @@ class Run:
         raise KeyError(f"{name!r} was not kept whole at step {step}{hint}")
 
     def merged(self, name: str, *, collection: str | None = None, phase: str | None = None) -> Series:
-        """Whole tensors, from the shards that the ranks recorded; see ranks.merged. KeyError as series().
-
-        ValueError if a rank did not record a shard, or says that it has all of the tensor.
-        """
-        found = self._of_all_ranks(name, collection, phase)
-        for one in found:
-            placement = one.key.facts.get("placement", {})
-            if placement.get("kind") != "shard" or placement.get("of") != len(found):
-                raise ValueError(f"{name}: of rank {one.rank} is no shard of {len(found)}, but {placement or 'alone'}")
-        return merged(sorted(found, key=lambda one: int(one.key.facts["placement"]["index"])))
+        """Whole tensors, from the shards that the ranks recorded; see ranks.merged. KeyError as series()."""
+        return merged(list(self._parts_of(name, collection, phase, self.ranks)), list(self._keys))
 
     def replicas(self, name: str, *, collection: str | None = None, phase: str | None = None) -> list[Difference]:
-        """Steps at which ranks that should have the same tensor do not; none if they agree. KeyError as series()."""
-        return differences(self._of_all_ranks(name, collection, phase))
-
-    def _of_all_ranks(self, name: str, collection: str | None, phase: str | None) -> list[Series]:
-        return [self.series(name, collection=collection, phase=phase, rank=rank) for rank in self.ranks]
+        """Steps at which ranks that should have the same do not; none if they agree. KeyError as series()."""
+        return differences(list(self._parts_of(name, collection, phase, self.ranks)), list(self._keys))
 
     def _series(self, rows: npt.NDArray[np.intp], rank: int) -> Series:
         joined = self._rank(rank)
