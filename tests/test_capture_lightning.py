@@ -272,16 +272,6 @@ def test_errors_are_one_warning_and_training_goes_on(tmp_path: Path, monkeypatch
         fit(Module(), MonitorCallback(tmp_path, every=1, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("monitor", "settings", "message"),
-    [(None, {}, "None is neither a Monitor nor the path"), ("run", {"evry": 1}, "did you mean 'every'?")],
-)
-def test_wrong_arguments(monitor: Any, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises((TypeError, ValueError)) as caught:
-        MonitorCallback(monitor, **settings)
-    assert message in str(caught.value)
-
-
 def test_nothing_is_stored_before_training(tmp_path: Path) -> None:
     MonitorCallback(tmp_path / "run", every=1)
     assert not (tmp_path / "run").exists()

@@ -167,13 +167,3 @@ def test_errors_are_one_warning_and_training_goes_on(tmp_path: Path, monkeypatch
     assert open_run(tmp_path / "run").series("loss")["mean"].tolist() == watched.logged("loss")
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "c", MonitorCallback(tmp_path / "strict", every=1, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("monitor", "settings", "message"),
-    [(None, {}, "None is neither a Monitor nor the path"), ("run", {"evry": 1}, "did you mean 'every'?")],
-)
-def test_wrong_arguments(monitor: Any, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises((TypeError, ValueError)) as caught:
-        MonitorCallback(monitor, **settings)
-    assert message in str(caught.value)

@@ -100,7 +100,8 @@ class _Joined:
 class Run:
     """A run directory or URL. It shows the segments that were complete at the last refresh().
 
-    A damaged segment is skipped: one RuntimeWarning names it, and `damaged` keeps its sentence. Histograms are read
+    A damaged segment is skipped: one RuntimeWarning names it, and `damaged` keeps its sentence; one that could not be
+    fetched is tried again by refresh(). Histograms are read
     when the first is asked for; rows whose histograms are damaged have none.
     """
 
@@ -114,7 +115,7 @@ class Run:
         self._parts: dict[int, list[_Part]] = {}
         self._joined: dict[int, _Joined] = {}
         self._events: list[tuple[Event, int]] = []
-        self._ended: dict[int, bool] = {}
+        self._last: dict[int, tuple[str, bool]] = {}  # of each rank: its last segment, and whether that is an end
         self.about = _about(self._place)
         self.refresh()
 
@@ -123,12 +124,19 @@ class Run:
         return sum(self._add(path, rank) for path, rank in segment_paths(self._place) if path not in self._seen)
 
     def _add(self, path: str, rank: int) -> int:
-        self._seen.add(path)
         try:
             segment = decode_segment(self._place.read(path), path)
-        except (SegmentError, OSError) as error:
+        except SegmentError as error:
+            self._seen.add(path)
             self._damaged(path, error)
             return 0
+        except OSError as error:
+            # Of the way to it, perhaps: the next refresh() tries again.
+            if path not in self.damaged:
+                self._damaged(path, error)
+            return 0
+        self._seen.add(path)
+        self.damaged.pop(path, None)
         tensors = [self._keys.setdefault(key, len(self._keys)) for key in segment.tensors]
         phases = [self._phases.setdefault(phase, len(self._phases)) for phase in segment.phases]
         columns = dict(segment.columns)
@@ -136,9 +144,12 @@ class Run:
             columns["tensor"] = np.array(tensors, np.uint32)[segment.columns["tensor"]]
             columns["phase"] = np.array(phases, np.uint16)[segment.columns["phase"]]
         self._events += [(event, rank) for event in segment.events]
-        # Whoever continues a run writes behind its end.
-        self._ended[rank] = any(event.kind == END for event in segment.events)
-        self._parts.setdefault(rank, []).append(_Part(path, segment, columns))
+        # Whoever continues a run writes behind its end. Segments may come late.
+        end = any(event.kind == END for event in segment.events)
+        self._last[rank] = max(self._last.get(rank, ("", False)), (path, end))
+        parts = self._parts.setdefault(rank, [])
+        parts.append(_Part(path, segment, columns))
+        parts.sort(key=lambda part: part.path)
         self._joined.pop(rank, None)
         return segment.rows
 
@@ -235,10 +246,12 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether all writers that have stored something were closed, and nobody has continued the run."""
-        return bool(self._ended) and all(self._ended.values())
+        return bool(self._last) and all(end for _, end in self._last.values())
 
     def follow(self, *, poll: float = 1.0, timeout: float | None = None) -> Iterator[int]:
         """New steps, ascending, as they become whole, from the first on; ends when the run has.
+
+        Rows that come late, of steps before those told of (as a flight recorder's), are read but not told of.
 
         A step is whole when all writers that go on have stored something of a later one. poll: seconds between looks.
         timeout: seconds without news after which to end as well; None to wait for ever. ValueError for times below 0.
@@ -251,7 +264,7 @@ class Run:
             if self.refresh():
                 news = time.monotonic()
             late = timeout is not None and time.monotonic() - news > timeout
-            last = [self._rank(rank).last_step for rank, ended in self._ended.items() if not ended]
+            last = [self._rank(rank).last_step for rank, (_, end) in self._last.items() if not end]
             whole = None if self.ended or late else min(last, default=0)
             steps = [step for step in self.steps().tolist() if step > told and (whole is None or step < whole)]
             yield from steps
