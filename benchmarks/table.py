@@ -54,9 +54,9 @@ def figure(case: str, what: str, target: float, unit: str) -> Goal:
 
 
 def _not_captured(results: Results) -> Ratio:
-    """1 and the monitor's share of a step that it does not capture."""
+    """The monitor's share of a step that it does not capture, in percent."""
     share = results["a step that is not captured"].speedup("training step", "monitor")
-    return Ratio(1 + share.median, 1 + share.low, 1 + share.high)
+    return Ratio(100 * share.median, 100 * share.low, 100 * share.high)
 
 
 def _beyond_the_reduction(results: Results) -> Ratio:
@@ -134,7 +134,7 @@ ROWS = (
         )
         for threads in (1, 2)
     ),
-    Row("training step that is not captured, against no monitor (MLP)", (Goal(1.005, "x", _not_captured, below=True),)),
+    Row("what a monitor adds to a step that is not captured (MLP)", (Goal(0.5, "%", _not_captured, below=True),)),
     Row(
         "bytes on disk for one tensor and step: scalars / with histogram",
         (figure("stored bytes", "bytes, scalars", 60, "B"), figure("stored bytes", "bytes, with histogram", 250, "B")),
@@ -163,6 +163,8 @@ def _shown(goal: Goal, results: Results) -> tuple[str, str, str]:
     except KeyError:
         return wanted, "not run here", "-"
     got = f"{number(measured.median)} {goal.unit}".strip() + f" ({number(measured.low)} to {number(measured.high)})"
+    if goal.target == math.inf:
+        return wanted, got, "-"
     return wanted, got, "pass" if goal.met(measured) else "MISS"
 
 

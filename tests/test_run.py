@@ -1,11 +1,13 @@
 """A run written by one thread and read by others: complete segments, damage, resumption, places that fail."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +357,17 @@ def test_a_segment_that_cannot_be_fetched_is_tried_again(tmp_path: Path, monkeyp
     assert run.series("w").steps.tolist() == [0, 1, 2]
     assert run.damaged == {}
     assert run.ended
+
+
+def test_a_run_that_is_let_go_leaves_memory(tmp_path: Path) -> None:
+    write(tmp_path, range(3))
+    run = open_run(tmp_path)
+    assert run.series("w").histogram(0) is not None
+    assert len(run.table()) == 6
+    gone = weakref.ref(run)
+    gc.disable()
+    try:
+        del run
+        assert gone() is None
+    finally:
+        gc.enable()

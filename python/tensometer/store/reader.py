@@ -1,9 +1,7 @@
 """Reads a run, also while it is written."""
 
 import difflib
-import json
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tensometer.store.listing import about_of, asked_for, in_phase, pattern_of, segment_paths
 from tensometer.store.place import Place, open_place
 from tensometer.store.ranks import Difference, differences, merged
 from tensometer.store.raw import decode_raw
@@ -29,9 +28,7 @@ from tensometer.store.segment import (
 )
 from tensometer.store.series import Series
 from tensometer.store.table import Rows, Table, table_of
-from tensometer.store.writer import END, RAW, RUN_FILE, SUFFIX
-
-_RANK = re.compile(r"rank-(\d{5})")
+from tensometer.store.writer import END, RAW
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class _Joined:
     """All segments of one rank, and where each tensor's rows are: a series costs no search through the others."""
 
     def __init__(self, parts: list[_Part], damaged: Callable[[str, Exception], None]) -> None:
-        self._parts, self._damaged = parts, damaged
+        self._parts, self._tell = parts, damaged
         self.columns = {
             name: np.concatenate([np.zeros(0, dtype), *(part.columns[name] for part in parts)])
             for name, (dtype, _) in ROW_COLUMNS.items()
@@ -66,7 +63,7 @@ class _Joined:
             try:
                 found.append(part.segment.bins())
             except SegmentError as error:
-                self._damaged(part.path, error)
+                self._tell(part.path, error)
                 self.columns["histogram_bins"][rows] = 0
                 self.columns["histogram_resolution"][rows] = ROW_COLUMNS["histogram_resolution"][1]
         columns = {name: np.concatenate([one[name] for one in found]) for name in BIN_COLUMNS}
@@ -93,8 +90,20 @@ class _Joined:
         last = np.searchsorted(self._sorted, tensors, "right").tolist()
         parts = [self._order[begin:end] for begin, end in zip(first, last, strict=True)]
         rows = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.intp)
-        rows = rows[_in_phase(self.columns["phase"][rows], phase)]
+        rows = rows[in_phase(self.columns["phase"][rows], phase)]
         return np.asarray(rows[np.argsort(self.columns["step"][rows], kind="stable")])
+
+
+class _Damage:
+    """What could not be read. Not the run itself, which would then hold itself in memory until a garbage collection."""
+
+    def __init__(self) -> None:
+        self.sentences: dict[str, str] = {}
+
+    def tell(self, path: str, error: Exception) -> None:
+        """Keep why, and warn."""
+        self.sentences[path] = str(error)
+        warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=5)
 
 
 class Run:
@@ -108,7 +117,7 @@ class Run:
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self._place: Place = open_place(url)
         self.url = self._place.url
-        self.damaged: dict[str, str] = {}
+        self._damage = _Damage()
         self._seen: set[str] = set()
         self._keys: dict[TensorKey, int] = {}
         self._phases: dict[str, int] = {}
@@ -116,7 +125,7 @@ class Run:
         self._joined: dict[int, _Joined] = {}
         self._events: list[tuple[Event, int]] = []
         self._last: dict[int, tuple[str, bool]] = {}  # of each rank: its last segment, and whether that is an end
-        self.about = _about(self._place)
+        self.about = about_of(self._place)
         self.refresh()
 
     def refresh(self) -> int:
@@ -128,12 +137,12 @@ class Run:
             segment = decode_segment(self._place.read(path), path)
         except SegmentError as error:
             self._seen.add(path)
-            self._damaged(path, error)
+            self._damage.tell(path, error)
             return 0
         except OSError as error:
             # Of the way to it, perhaps: the next refresh() tries again.
             if path not in self.damaged:
-                self._damaged(path, error)
+                self._damage.tell(path, error)
             return 0
         self._seen.add(path)
         self.damaged.pop(path, None)
@@ -153,9 +162,10 @@ class Run:
         self._joined.pop(rank, None)
         return segment.rows
 
-    def _damaged(self, path: str, error: Exception) -> None:
-        self.damaged[path] = str(error)
-        warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=5)
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Segments that could not be read, and why."""
+        return self._damage.sentences
 
     @property
     def ranks(self) -> list[int]:
@@ -178,15 +188,15 @@ class Run:
 
     def tensors(self, collection: str | None = None, regex: str | None = None) -> list[TensorKey]:
         """What was recorded, in the order of appearance; of one collection, with names that `regex` finds itself in."""
-        pattern = _pattern(regex)
-        return [key for key in self._keys if _asked_for(key, collection, pattern)]
+        pattern = pattern_of(regex)
+        return [key for key in self._keys if asked_for(key, collection, pattern)]
 
     def steps(self, phase: str | None = None, rank: int | None = None) -> npt.NDArray[np.int64]:
         """The steps that anything was recorded at, ascending, without repetition."""
         found = [np.zeros(0, np.int64)]
         for one in self.ranks if rank is None else [rank]:
             columns = self._rank(one).columns
-            found.append(columns["step"][_in_phase(columns["phase"], self._phase_number(phase))])
+            found.append(columns["step"][in_phase(columns["phase"], self._phase_number(phase))])
         return np.unique(np.concatenate(found))
 
     def series(
@@ -321,76 +331,8 @@ class Run:
 
     def _rank(self, rank: int) -> _Joined:
         if rank not in self._joined:
-            self._joined[rank] = _Joined(self._parts.get(rank, []), self._damaged)
+            self._joined[rank] = _Joined(self._parts.get(rank, []), self._damage.tell)
         return self._joined[rank]
-
-
-def stored_tables(
-    url: str | os.PathLike[str],
-    *,
-    collection: str | None = None,
-    regex: str | None = None,
-    phase: str | None = None,
-    rank: int | None = None,
-    statistics: Sequence[str] | None = None,
-) -> Iterator[Table]:
-    """The tables of a run's segments one after another, without those that are empty: for runs larger than memory.
-
-    FileNotFoundError where there is no run. Damaged segments are skipped with a RuntimeWarning.
-    """
-    place = open_place(url)
-    _about(place)
-    pattern = _pattern(regex)
-    for path, writer in segment_paths(place):
-        if rank not in (None, writer):
-            continue
-        try:
-            segment = decode_segment(place.read(path), path)
-        except (SegmentError, OSError) as error:
-            warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=3)
-            continue
-        wanted = [_asked_for(key, collection, pattern) for key in segment.tensors]
-        kept = np.array(wanted, np.bool_)[segment.columns["tensor"]] if segment.rows else np.zeros(0, np.bool_)
-        if phase is not None:
-            kept &= _in_phase(segment.columns["phase"], segment.phases.index(phase) if phase in segment.phases else -1)
-        if kept.any():
-            columns = {name: column[kept] for name, column in segment.columns.items()}
-            yield table_of([Rows(writer, columns, segment.tensors, segment.phases)], statistics)
-
-
-def _about(place: Place) -> dict[str, Any]:
-    try:
-        return dict(json.loads(place.read(RUN_FILE)))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{place.url}: there is no run here (no {RUN_FILE})") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{place.url}: {RUN_FILE} is not valid JSON: {error}") from error
-
-
-def _pattern(regex: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if regex is None else re.compile(regex)
-    except re.error as error:
-        raise ValueError(f"regex: {regex!r} is not a regular expression: {error}") from None
-
-
-def _asked_for(key: TensorKey, collection: str | None, pattern: re.Pattern[str] | None) -> bool:
-    return collection in (None, key.collection) and (pattern is None or pattern.search(key.name) is not None)
-
-
-def segment_paths(place: Place) -> Iterator[tuple[str, int]]:
-    """Segments in the order of their ranks and numbers, with their ranks."""
-    for folder in place.names():
-        match = _RANK.fullmatch(folder)
-        for name in place.names(folder) if match is not None else ():
-            if match is not None and name.endswith(SUFFIX):
-                yield f"{folder}/{name}", int(match[1])
-
-
-def _in_phase(phases: Column, phase: int | None) -> npt.NDArray[np.bool_]:
-    if phase is None:
-        return np.ones(len(phases), np.bool_)
-    return np.asarray(phases.astype(np.int64) == phase)
 
 
 def open_run(url: str | os.PathLike[str]) -> Run:
