@@ -16,8 +16,8 @@ class ByteWriter {
     static_assert(std::is_trivially_copyable_v<T>);
     bytes_.append(reinterpret_cast<const char*>(&x), sizeof x);
   }
-  template <class T>
-  void list(const std::vector<T>& items) {
+  template <class T, class Memory>
+  void list(const std::vector<T, Memory>& items) {
     value(static_cast<std::uint64_t>(items.size()));
     bytes_.append(reinterpret_cast<const char*>(items.data()), items.size() * sizeof(T));
   }
@@ -36,13 +36,12 @@ class ByteReader {
     copy(&x, sizeof x);
     return x;
   }
-  template <class T>
-  std::vector<T> list() {
+  template <class T, class Memory>
+  void list(std::vector<T, Memory>& items) {
     const auto size = value<std::uint64_t>();
     if (size > left_ / sizeof(T)) fail();
-    std::vector<T> items(size);
+    items.resize(size);
     copy(items.data(), size * sizeof(T));
-    return items;
   }
   void end() const {
     if (left_ != 0) fail();

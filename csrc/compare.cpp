@@ -5,18 +5,15 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "block.hpp"
 #include "dispatch.hpp"
 #include "pool.hpp"
+#include "sampling.hpp"
 
 namespace tensometer {
 namespace {
-
-struct PairPart {
-  Summary summary;
-  PairTotals totals;
-};
 
 void raise_exponent(double& dot, double& squares, std::int64_t& exponent, std::int64_t wanted) {
   if (exponent == wanted) return;
@@ -48,16 +45,6 @@ void merge(PairTotals& a, PairTotals b) {
   a.new_squares += b.new_squares;
 }
 
-void merge(PairPart& a, const PairPart& b) {
-  merge(a.summary, b.summary);
-  merge(a.totals, b.totals);
-}
-
-struct Group {
-  PairPart whole;
-  LogHistogram histogram;
-};
-
 struct Scratch {
   alignas(64) std::byte elements[2][block_size * 8];
   alignas(64) double lanes[3][block_size];
@@ -69,8 +56,14 @@ Scratch& scratch() {
   return *mine;
 }
 
+// Elements as lanes: where they lie if that is what they are, otherwise in `memory`.
 template <class Lane>
-void widen_any(DType dtype, const void* data, std::uint32_t count, Lane* lanes) {
+const Lane* lanes_of(DType dtype, const void* data, std::uint32_t count, double* memory) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(Lane) == 0;
+  if (aligned && dtype == (std::is_same_v<Lane, float> ? DType::k_float32 : DType::k_float64)) {
+    return static_cast<const Lane*>(data);
+  }
+  auto* lanes = reinterpret_cast<Lane*>(memory);
   if (row(dtype).lanes == Lanes::table) {
     Lane values[256];
     for (unsigned byte = 0; byte < 256; ++byte) values[byte] = static_cast<Lane>(value_of_byte(dtype, byte));
@@ -78,6 +71,7 @@ void widen_any(DType dtype, const void* data, std::uint32_t count, Lane* lanes) 
   } else {
     instruction_set().block->widen[static_cast<std::size_t>(dtype)](data, count, lanes);
   }
+  return lanes;
 }
 
 // 64-bit integers are subtracted and compared as such: float64 does not tell neighbours beyond 2^53 apart. Returns how many
@@ -97,30 +91,37 @@ std::uint32_t subtract_integers(const void* a, const void* b, std::uint32_t coun
 }
 
 template <class Lane>
-PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t count, const Options& options) {
+PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t count, bool histogram, unsigned resolution,
+                    std::byte* last) {
   constexpr bool narrow = std::is_same_v<Lane, float>;
   constexpr auto lane_type = static_cast<std::size_t>(narrow ? DType::k_float32 : DType::k_float64);
   const InstructionSet& isa = instruction_set();
   Scratch& memory = scratch();
-  auto* old_lanes = reinterpret_cast<Lane*>(memory.lanes[0]);
-  auto* new_lanes = reinterpret_cast<Lane*>(memory.lanes[1]);
+  const Lane* old_lanes = lanes_of<Lane>(dtype, a, count, memory.lanes[0]);
+  const Lane* new_lanes = lanes_of<Lane>(dtype, b, count, memory.lanes[1]);
   auto* difference = reinterpret_cast<Lane*>(memory.lanes[2]);
-  widen_any(dtype, a, count, old_lanes);
-  widen_any(dtype, b, count, new_lanes);
+  const auto* last_lanes = reinterpret_cast<const Lane*>(last);
   PairSums pair;
+  PairPart part;
   if constexpr (narrow) {
-    isa.pair->f32(old_lanes, new_lanes, count, difference, pair);
+    if (last == nullptr) {
+      isa.pair->f32(old_lanes, new_lanes, count, difference, pair);
+    } else {
+      part.along_last = isa.pair->update_f32(old_lanes, new_lanes, last_lanes, count, difference, pair);
+    }
   } else {
-    isa.pair->f64(old_lanes, new_lanes, count, difference, pair);
+    if (last == nullptr) {
+      isa.pair->f64(old_lanes, new_lanes, count, difference, pair);
+    } else {
+      part.along_last = isa.pair->update_f64(old_lanes, new_lanes, last_lanes, count, difference, pair);
+    }
     if (dtype == DType::k_int64) pair.equal = subtract_integers<std::int64_t>(a, b, count, difference);
     if (dtype == DType::k_uint64) pair.equal = subtract_integers<std::uint64_t>(a, b, count, difference);
   }
   BlockSums sums;
   isa.block->sums[lane_type](difference, count, sums);
-  if (options.histogram != HistogramMode::none) {
-    isa.histogram->count[lane_type](difference, count, options.resolution, memory.counter.tables(options.resolution));
-  }
-  PairPart part;
+  if (histogram) isa.histogram->count[lane_type](difference, count, resolution, memory.counter.tables(resolution));
+  if (last != nullptr) std::memcpy(last, difference, count * sizeof(Lane));
   part.summary = finish_block(sums, !narrow);
   part.totals = {pair.equal,       pair.nonfinite,    pair.dot,         pair.old_squares,
                  pair.new_squares, pair.old_exponent, pair.new_exponent};
@@ -147,59 +148,108 @@ void check(const TensorView& a, const TensorView& b) {
   }
 }
 
-void run_group(const ElementReader& a, const ElementReader& b, DType dtype, const Options& options, std::uint64_t group,
-               Group& result) {
-  const FloatEnvironment environment;
+// Blocks [first, last) of a pair, merged left to right; they are sampled alike.
+void run_blocks(const Pair& pair, const Options& options, std::uint64_t first, std::uint64_t last, PairResult& result) {
   Scratch& memory = scratch();
-  const std::uint64_t first = group * fold_width * block_size;
-  const std::uint64_t last = std::min(a.count(), first + fold_width * block_size);
+  const std::size_t lane_size = row(difference_dtype(pair.dtype)).item_size;
   Counted counted;
-  for (std::uint64_t at = first; at < last; at += block_size) {
-    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, last - at));
-    const void* x = a.read(at, count, memory.elements[0]);
-    const void* y = b.read(at, count, memory.elements[1]);
-    const PairPart part = float_lanes(dtype) ? pair_block<float>(dtype, x, y, count, options)
-                                             : pair_block<double>(dtype, x, y, count, options);
-    tensometer::count(part.summary, counted);
-    if (at == first) {
+  std::uint64_t weight = 1;
+  for (std::uint64_t block = first; block < last; ++block) {
+    const std::uint64_t at = block * block_size;
+    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, pair.old_elements->count() - at));
+    const void* x = pair.old_elements->read(at, count, memory.elements[0]);
+    const void* y = pair.new_elements->read(at, count, memory.elements[1]);
+    const std::uint64_t counts_for = block_weight(options.histogram, block);
+    std::byte* kept = pair.last == nullptr ? nullptr : pair.last + at * lane_size;
+    const auto reduce = float_lanes(pair.dtype) ? &pair_block<float> : &pair_block<double>;
+    const PairPart part = reduce(pair.dtype, x, y, count, counts_for != 0, options.resolution, kept);
+    weight = std::max(weight, counts_for);
+    if (counts_for != 0) tensometer::count(part.summary, counted);
+    if (block % fold_width == 0) {
       result.whole = part;
     } else {
       merge(result.whole, part);
     }
   }
   if (options.histogram != HistogramMode::none) {
-    result.histogram = memory.counter.extract(options.resolution, counted, 1);
+    merge(result.histogram, memory.counter.extract(options.resolution, counted, weight));
+  }
+}
+
+void run_group(const Pair& pair, const Options& options, std::uint64_t group, PairResult& result) {
+  const FloatEnvironment environment;
+  const std::uint64_t blocks = (pair.old_elements->count() + block_size - 1) / block_size;
+  const std::uint64_t end = std::min(blocks, (group + 1) * fold_width);
+  result.histogram.resolution = options.resolution;
+  for (std::uint64_t first = group * fold_width; first < end;) {
+    const bool sampled = options.histogram == HistogramMode::sampled;
+    const std::uint64_t last = sampled ? std::min(end, sampled_until(first)) : end;
+    run_blocks(pair, options, first, last, result);
+    first = last;
   }
 }
 
 }  // namespace
+
+void merge(PairPart& a, const PairPart& b) {
+  merge(a.summary, b.summary);
+  merge(a.totals, b.totals);
+  a.along_last += b.along_last;
+}
+
+DType difference_dtype(DType dtype) { return float_lanes(dtype) ? DType::k_float32 : DType::k_float64; }
+
+std::vector<PairResult> compare(std::span<const Pair> pairs, const Options& options) {
+  std::vector<std::size_t> ends;  // of each pair's groups among all
+  for (const Pair& pair : pairs) {
+    const std::uint64_t groups = (pair.old_elements->count() + fold_width * block_size - 1) / (fold_width * block_size);
+    ends.push_back((ends.empty() ? 0 : ends.back()) + static_cast<std::size_t>(groups));
+  }
+  const std::size_t count = ends.empty() ? 0 : ends.back();
+  std::vector<PairResult> groups(count);
+  parallel_for(count, count < 2 ? 1 : thread_count(options.threads), [&](std::size_t i) {
+    const auto pair = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
+    run_group(pairs[pair], options, i - (pair == 0 ? 0 : ends[pair - 1]), groups[i]);
+  });
+  const FloatEnvironment environment;
+  std::vector<PairResult> results(pairs.size());
+  std::size_t group = 0;
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    Fold<PairPart> fold;
+    results[i].histogram.resolution = options.resolution;
+    for (; group < ends[i]; ++group) {
+      fold.push(groups[group].whole, 1);
+      merge(results[i].histogram, groups[group].histogram);
+    }
+    results[i].whole = fold.result();
+  }
+  return results;
+}
+
+TensorSummary difference_of(PairResult&& result, DType dtype, std::span<const std::int64_t> shape,
+                            const Options& options) {
+  TensorSummary difference;
+  difference.dtype = difference_dtype(dtype);
+  difference.shape.assign(shape.begin(), shape.end());
+  difference.summary = result.whole.summary;
+  if (options.histogram != HistogramMode::none) {
+    difference.histogram = std::move(result.histogram);
+    difference.histogram->sampled =
+        options.histogram == HistogramMode::sampled && difference.summary.count > sampled_whole * block_size;
+  }
+  return difference;
+}
 
 Comparison compare(const TensorView& old_view, const TensorView& new_view, const Options& options) {
   check(old_view, new_view);
   // Laid out alike, both may be read in memory order; otherwise only logical order pairs the same elements.
   const bool alike = old_view.strides == new_view.strides;
   const ElementReader a(old_view, alike), b(new_view, alike);
-  const std::uint64_t group_elements = fold_width * block_size;
-  const auto groups = static_cast<std::size_t>((a.count() + group_elements - 1) / group_elements);
-  std::vector<Group> results(groups);
-  parallel_for(groups, groups < 2 ? 1 : thread_count(options.threads),
-               [&](std::size_t i) { run_group(a, b, old_view.dtype, options, i, results[i]); });
-  const FloatEnvironment environment;
-  Fold<PairPart> fold;
+  const Pair pair{&a, &b, old_view.dtype};
+  PairResult found = std::move(compare(std::span(&pair, 1), options).front());
   Comparison result;
-  if (options.histogram != HistogramMode::none) {
-    result.difference.histogram.emplace();
-    result.difference.histogram->resolution = options.resolution;
-  }
-  for (const Group& group : results) {
-    fold.push(group.whole, 1);
-    if (result.difference.histogram) merge(*result.difference.histogram, group.histogram);
-  }
-  const PairPart all = fold.result();
-  result.difference.dtype = float_lanes(old_view.dtype) ? DType::k_float32 : DType::k_float64;
-  result.difference.shape = old_view.shape;
-  result.difference.summary = all.summary;
-  result.totals = all.totals;
+  result.totals = found.whole.totals;
+  result.difference = difference_of(std::move(found), old_view.dtype, old_view.shape, options);
   return result;
 }
 

@@ -1,7 +1,10 @@
 // Two tensors of one dtype and shape, element by element.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "reduce.hpp"
 
@@ -37,6 +40,34 @@ struct Comparison {
   double old_l2() const;
   double new_l2() const;
 };
+
+// Two sequences of as many elements of one dtype, not complex. `last`, if not null, holds as many lanes of the difference's
+// type: the sum of their products with the difference is `along_last`, and the difference takes their place.
+struct Pair {
+  const ElementReader* old_elements;
+  const ElementReader* new_elements;
+  DType dtype;
+  std::byte* last = nullptr;
+};
+struct PairPart {
+  Summary summary;  // of the difference
+  PairTotals totals;
+  double along_last = 0;
+};
+void merge(PairPart& a, const PairPart& b);
+struct PairResult {
+  PairPart whole;
+  LogHistogram histogram;
+};
+
+// float32 for types with float32 lanes and one-byte types, float64 otherwise.
+DType difference_dtype(DType dtype);
+
+std::vector<PairResult> compare(std::span<const Pair> pairs, const Options& options);
+
+// A finished difference of that shape.
+TensorSummary difference_of(PairResult&& result, DType dtype, std::span<const std::int64_t> shape,
+                            const Options& options);
 
 // Throws std::invalid_argument if dtypes or shapes differ or if the dtype is complex.
 Comparison compare(const TensorView& old_view, const TensorView& new_view, const Options& options);

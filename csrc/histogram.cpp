@@ -214,8 +214,8 @@ LogHistogram LogCounter::extract(unsigned resolution, const Counted& counted, st
         [&](std::uint32_t i, std::uint32_t number) { append(half + i, number); });
   std::reverse(bins_.begin() + positive, bins_.end());
   std::reverse(counts_.begin() + positive, counts_.end());
-  result.bins = bins_;
-  result.counts = counts_;
+  result.bins.assign(bins_.begin(), bins_.end());
+  result.counts.assign(counts_.begin(), counts_.end());
   return result;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dtype.hpp"
+#include "kept.hpp"
 
 namespace tensometer {
 
@@ -20,9 +21,9 @@ inline constexpr unsigned max_resolution = 7;  // bfloat16 has seven mantissa bi
 
 struct LogHistogram {
   unsigned resolution = 6;
-  bool sampled = false;               // whether counts are estimates from part of the elements
-  std::vector<std::uint32_t> bins;    // those that hold anything, ascending
-  std::vector<std::uint64_t> counts;  // of each
+  bool sampled = false;              // whether counts are estimates from part of the elements
+  KeptVector<std::uint32_t> bins;    // those that hold anything, ascending
+  KeptVector<std::uint64_t> counts;  // of each
 
   bool operator==(const LogHistogram&) const = default;
 

@@ -17,6 +17,8 @@
 #include <thread>
 #include <vector>
 
+#include "openmp.hpp"
+
 namespace tensometer {
 namespace {
 
@@ -152,7 +154,7 @@ void parallel_for(std::size_t count, unsigned threads, const std::function<void(
   Job job{body, count, useful > 1 ? static_cast<unsigned>(useful - 1) : 0};
   if (job.wanted == 0) {
     job.work();
-  } else {
+  } else if (!run_on_openmp(static_cast<unsigned>(useful), [&] { job.work(); })) {
     pool().run(job);
   }
   if (job.failure) std::rethrow_exception(job.failure);

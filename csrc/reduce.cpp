@@ -9,23 +9,20 @@
 #include "dispatch.hpp"
 #include "fingerprint.hpp"
 #include "pool.hpp"
+#include "sampling.hpp"
 
 namespace tensometer {
 namespace {
 
 // A chunk is what a thread takes at a time: some blocks short of a group, or whole groups. Both are small enough to
-// balance and large enough that handing one out (under 1 microsecond) does not count: 32 blocks of float32 take about 25
-// microseconds without histogram. Four groups amortise gathering the histogram's table (5 of 700 microseconds).
-constexpr std::uint64_t chunk_blocks = 32, chunk_groups = 4;
+// balance and large enough that handing one out (under 1 microsecond) does not count: 16 blocks of float32 take about 12
+// microseconds without histogram. A thirty-second of a large tensor, and up to four groups: those amortise gathering the
+// histogram's table (5 of 700 microseconds).
+constexpr std::uint64_t chunk_blocks = 16, chunk_groups = 4, chunks_of_tensor = 32;
 
 // Below this many elements in all, waking a thread (10 to 50 microseconds, of about 75 that these take) costs more than it
 // saves.
 constexpr std::uint64_t parallel_elements = std::uint64_t{1} << 19;
-
-// histogram="sampled": the first group (2^18 elements) is counted whole, of the later blocks one in eight, eight times
-// over. Which ones is told by the top three bits of the index times 2^64 / golden ratio: spread as evenly as a fixed stride
-// would, but in step with no period of the data.
-constexpr std::uint64_t sampled_from = fold_width, sampled_share = 8, sampled_key = 0x9e3779b97f4a7c15ull;
 
 struct Chunk {
   Partial* partial;
@@ -128,13 +125,6 @@ Summary reduce_block(DType dtype, const void* data, std::uint32_t count, bool hi
   return s;
 }
 
-// How much a block counts for in the histogram.
-std::uint64_t block_weight(HistogramMode mode, std::uint64_t block) {
-  if (mode == HistogramMode::none) return 0;
-  if (mode == HistogramMode::full || block < sampled_from) return 1;
-  return (block * sampled_key) >> 61 == 0 ? sampled_share : 0;
-}
-
 void run_chunk(const Chunk& chunk, ChunkResult& result) {
   const FloatEnvironment environment;
   const Partial& partial = *chunk.partial;
@@ -188,15 +178,19 @@ void append(const Chunk& chunk, ChunkResult& result) {
   }
 }
 
-// Cuts a piece into chunks. Groups are cut at their own borders, and nothing spans the border where sampling begins.
+// Cuts a piece into chunks. Groups are cut at their own borders, and nothing spans a border of sampling.
 void plan(const Piece& piece, std::vector<Chunk>& chunks) {
+  const bool sampled = piece.partial->options.histogram == HistogramMode::sampled;
+  const std::uint64_t most =
+      std::clamp<std::uint64_t>(piece.count / (fold_width * block_size * chunks_of_tensor), 1, chunk_groups);
   std::uint64_t block = piece.partial->blocks, at = 0;
   while (at < piece.count) {
     const std::uint64_t whole = (piece.count - at) / block_size;
-    const bool groups = block % fold_width == 0 && whole >= fold_width;
-    std::uint64_t blocks = groups ? std::min(whole / fold_width, chunk_groups) * fold_width
+    const bool cut = sampled && sampled_until(block) <= fold_width;  // within the first group
+    const bool groups = block % fold_width == 0 && whole >= fold_width && !cut;
+    std::uint64_t blocks = groups ? std::min(whole / fold_width, most) * fold_width
                                   : std::min(fold_width - block % fold_width, chunk_blocks);
-    if (block < sampled_from) blocks = std::min(blocks, sampled_from - block);
+    if (cut) blocks = std::min(blocks, sampled_until(block) - block);
     const std::uint64_t count = std::min(blocks * block_size, piece.count - at);
     chunks.push_back({piece.partial, piece.reader, piece.first + at, count, block, groups});
     at += count;
@@ -216,15 +210,15 @@ Partial::Partial(const Partial& other)
     : dtype(other.dtype), options(other.options), blocks(other.blocks), fold(other.fold), histogram(other.histogram),
       hash(other.hash), order(other.order), bytes(other.bytes ? std::make_unique<ByteCounts>(*other.bytes) : nullptr) {}
 
-TensorSummary Partial::finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros) && {
+TensorSummary Partial::finish(std::span<const std::int64_t> shape, std::uint64_t implicit_zeros) && {
   const FloatEnvironment environment;
   TensorSummary result;
   result.dtype = dtype;
   if (options.fingerprint) result.fingerprint = finish_fingerprint(hash, dtype, shape, order);
-  result.shape = std::move(shape);
+  result.shape.assign(shape.begin(), shape.end());
   result.summary = bytes ? summary_of_bytes(dtype, *bytes) : fold.result();
   if (options.histogram != HistogramMode::none) {
-    histogram.sampled = options.histogram == HistogramMode::sampled && blocks > sampled_from;
+    histogram.sampled = options.histogram == HistogramMode::sampled && blocks > sampled_whole;
     result.histogram = bytes ? histogram_of_bytes(dtype, *bytes, options.resolution) : std::move(histogram);
     result.histogram->add(bin_of(0.0, options.resolution), implicit_zeros);
   }
@@ -253,10 +247,10 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
   for (std::size_t i = 0; i < chunks.size(); ++i) append(chunks[i], results[i]);
 }
 
-std::vector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options) {
+KeptVector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options) {
   // A batch at a time, so that a million rows take the memory of their results and little more.
   constexpr std::size_t batch = 1024;
-  std::vector<TensorSummary> results;
+  KeptVector<TensorSummary> results;
   results.reserve(tensors.size());
   std::vector<ElementReader> readers;
   std::vector<Partial> partials;

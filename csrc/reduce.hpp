@@ -43,7 +43,7 @@ struct Partial {
   Partial& operator=(Partial&&) noexcept = default;
 
   // With `implicit_zeros` that a sparse tensor does not store. Leaves nothing to append to.
-  TensorSummary finish(std::vector<std::int64_t> shape, std::uint64_t implicit_zeros = 0) &&;
+  TensorSummary finish(std::span<const std::int64_t> shape, std::uint64_t implicit_zeros = 0) &&;
 };
 
 // Elements [first, first + count) of a reader, to be appended to a partial reduction. All but the last piece that a
@@ -63,9 +63,9 @@ struct SparseView {
   std::uint64_t implicit_zeros = 0;
 };
 
-std::vector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options);
+KeptVector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options);
 
 // One summary for every index along `dim` (which must exist).
-std::vector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options);
+KeptVector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options);
 
 }  // namespace tensometer

@@ -35,8 +35,8 @@ LogHistogram read_histogram(ByteReader& in) {
   LogHistogram histogram;
   histogram.resolution = in.value<unsigned>();
   histogram.sampled = in.value<std::uint8_t>() != 0;
-  histogram.bins = in.list<std::uint32_t>();
-  histogram.counts = in.list<std::uint64_t>();
+  in.list(histogram.bins);
+  in.list(histogram.counts);
   const bool fits = histogram.resolution <= max_resolution && histogram.bins.size() == histogram.counts.size() &&
                     std::is_sorted(histogram.bins.begin(), histogram.bins.end(), std::less_equal<>()) &&
                     (histogram.bins.empty() || histogram.bins.back() < (2u << (8 + histogram.resolution)));
@@ -73,7 +73,7 @@ bool possible(const Summary& s) {
 TensorSummary read_summary(ByteReader& in) {
   TensorSummary s;
   s.dtype = read_dtype(in);
-  s.shape = in.list<std::int64_t>();
+  in.list(s.shape);
   s.summary = in.value<Summary>();
   bool fits = possible(s.summary);
   for (const std::int64_t extent : s.shape)

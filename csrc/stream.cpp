@@ -1,6 +1,7 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 
 #include "block.hpp"
@@ -72,7 +73,8 @@ TensorSummary Stream::summary() const {
     const ElementReader rest(pending_.data(), item_size, pending_.size() / item_size);
     reduce({{{&all, &rest, 0, rest.count()}}}, 1);
   }
-  TensorSummary own = std::move(all).finish({static_cast<std::int64_t>(count_ + implicit_zeros_)}, implicit_zeros_);
+  const std::array shape{static_cast<std::int64_t>(count_ + implicit_zeros_)};
+  TensorSummary own = std::move(all).finish(shape, implicit_zeros_);
   return merged_ ? tensometer::merge(own, *merged_) : own;
 }
 
@@ -132,7 +134,7 @@ Stream Stream::restore(const std::string& bytes) {
   stream.partial_.hash = in.value<std::uint64_t>();
   stream.partial_.histogram = read_histogram(in);
   if (stream.partial_.bytes) *stream.partial_.bytes = in.value<ByteCounts>();
-  stream.pending_ = in.list<std::byte>();
+  in.list(stream.pending_);
   stream.count_ = in.value<std::uint64_t>();
   stream.implicit_zeros_ = in.value<std::uint64_t>();
   if (in.value<std::uint8_t>() != 0) stream.merged_ = read_summary(in);

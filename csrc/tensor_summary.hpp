@@ -4,17 +4,17 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
-#include <vector>
 
 #include "dtype.hpp"
 #include "histogram.hpp"
+#include "kept.hpp"
 #include "summary.hpp"
 
 namespace tensometer {
 
 struct TensorSummary {
   DType dtype = DType::k_float32;
-  std::vector<std::int64_t> shape;
+  KeptVector<std::int64_t> shape;
   Summary summary;
   std::optional<LogHistogram> histogram;
   std::optional<std::uint64_t> fingerprint;

@@ -46,18 +46,18 @@ void summarize_strip(const TensorView& view, std::size_t dim, std::size_t first,
 
 }  // namespace
 
-std::vector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options) {
+KeptVector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options) {
   const auto count = static_cast<std::size_t>(view.shape[dim]);
   if (interleaved(view, dim)) {
     const std::size_t width = std::max<std::size_t>(1, strip_bytes / row(view.dtype).item_size);
-    std::vector<TensorSummary> results(count);
+    KeptVector<TensorSummary> results(count);
     parallel_for((count + width - 1) / width, thread_count(options.threads), [&](std::size_t i) {
       summarize_strip(view, dim, i * width, std::min(width, count - i * width), options, results.data() + i * width);
     });
     return results;
   }
   constexpr std::size_t batch = 1024;  // views of a million rows would outweigh their summaries
-  std::vector<TensorSummary> results;
+  KeptVector<TensorSummary> results;
   results.reserve(count);
   for (std::size_t first = 0; first < count; first += batch) {
     std::vector<SparseView> units;

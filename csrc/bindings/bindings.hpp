@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <span>
 #include <string>
 
 #include "compare.hpp"
@@ -17,6 +18,7 @@ namespace tensometer {
 namespace py = pybind11;
 
 void register_dispatch(py::module_& m);
+void register_threads(py::module_& m);
 void register_histogram(py::module_& m);
 void register_log_histogram(py::module_& m);
 void register_summary(py::module_& m);
@@ -25,6 +27,7 @@ void register_compare(py::module_& m);
 void register_stream(py::module_& m);
 void register_reduce(py::module_& m);
 void register_records(py::module_& m);
+void register_updates(py::module_& m);
 
 // A tensor of any library as memory: the view, and what keeps that memory alive.
 struct Input {
@@ -85,15 +88,15 @@ const T& instance_of(py::handle value, const char* argument, const char* type) {
 Options options_of(py::handle histogram, py::handle resolution, py::handle fingerprint, py::handle threads);
 
 // A column of numbers or a list of tensors as Python sees them.
-template <class T>
-py::array_t<T> array_of(const std::vector<T>& items) {
+template <class T, class Memory>
+py::array_t<T> array_of(const std::vector<T, Memory>& items) {
   return py::array_t<T>(static_cast<py::ssize_t>(items.size()), items.data());
 }
-py::tuple shape_tuple(const std::vector<std::int64_t>& shape);
+py::tuple shape_tuple(std::span<const std::int64_t> shape);
 py::dict summary_dict(const TensorSummary& s);
 
 struct SummaryTable {
-  std::vector<TensorSummary> rows;
+  KeptVector<TensorSummary> rows;
   std::optional<std::vector<std::string>> names;
   bool fingerprints = false;  // whether they were asked for
 };
@@ -109,6 +112,7 @@ struct UniformHistogram {
 };
 
 class Accumulator;
+class Updates;
 
 // pybind11 gives an object that only __new__ has seen memory that nothing wrote. Such objects are refused.
 template <class T>
@@ -136,5 +140,6 @@ TENSOMETER_INITIALIZED(LogHistogram)
 TENSOMETER_INITIALIZED(UniformHistogram)
 TENSOMETER_INITIALIZED(ForcedIsa)
 TENSOMETER_INITIALIZED(Accumulator)
+TENSOMETER_INITIALIZED(Updates)
 #undef TENSOMETER_INITIALIZED
 }  // namespace pybind11::detail

@@ -38,7 +38,6 @@ std::string repr(const Comparison& c) {
 Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::handle histogram, py::handle resolution,
                           py::handle threads) {
   const Options options = options_of(histogram, resolution, py::bool_(false), threads);
-  if (options.histogram == HistogramMode::sampled) throw py::value_error("histogram: compare does not sample");
   const Input a = input_of(old_tensor, "old"), b = input_of(new_tensor, "new");
   if (a.tensor.shape != a.tensor.values.shape || b.tensor.shape != b.tensor.values.shape) {
     throw py::type_error(std::string(a.tensor.shape != a.tensor.values.shape ? "old" : "new") +

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = TENSOMETER_VERSION;
   static_cast<void>(usable_cpus());  // reads the cgroup once, now: a fork by another thread must not meet it half done
   register_dispatch(m);
+  register_threads(m);
   register_histogram(m);
   register_log_histogram(m);
   register_summary(m);
@@ -15,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   register_stream(m);
   register_reduce(m);
   register_records(m);
+  register_updates(m);
 }

@@ -196,7 +196,7 @@ class HistogramColumns {
 py::dict merge_rows(const py::dict& columns, const py::array_t<std::int64_t, py::array::c_style>& groups,
                     py::handle count) {
   const auto size = static_cast<std::size_t>(groups.size());
-  std::vector<TensorSummary> merged(static_cast<std::size_t>(whole_number(count, "count", 0, 1L << 40)));
+  KeptVector<TensorSummary> merged(static_cast<std::size_t>(whole_number(count, "count", 0, 1L << 40)));
   std::vector<bool> begun(merged.size(), false);
   const SummaryColumns rows(columns, size);
   HistogramColumns histograms(columns, size);

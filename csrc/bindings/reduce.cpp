@@ -19,9 +19,9 @@ constexpr const char* options_doc = R"(
 Extremes, moments and norms are those of the finite elements; NaN and infinities are counted beside them. An empty tensor
 has counts, sums and norms of 0, and NaN for extremes, mean and variance.
 
-histogram: True for the logarithmic histogram; "sampled" to estimate that of a large tensor: its first 2**18 elements are
-counted, after them one block of 4096 in eight, times eight. resolution: 0 to 7, the histogram has 2**resolution bins an
-octave. fingerprint: also hash bits and shape. threads: 1 to 1024; by default
+histogram: True for the logarithmic histogram; "sampled" to estimate that of a large tensor: its first 2**16 elements are
+counted, after them one block of 4096 in two, in four, and from 2**18 on in eight, so many times over. resolution: 0 to 7, the
+histogram has 2**resolution bins an octave. fingerprint: also hash bits and shape. threads: 1 to 1024; by default
 TENSOMETER_NUM_THREADS or the CPUs that this process may use. Raises TypeError for what is no tensor or has an
 unsupported dtype, ValueError for a tensor that is not in CPU memory or an option out of range.)";
 

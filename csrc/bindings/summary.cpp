@@ -118,7 +118,7 @@ itself. ValueError if the dtypes differ, TypeError for what is no Summary.)")
 
 }  // namespace
 
-py::tuple shape_tuple(const std::vector<std::int64_t>& shape) {
+py::tuple shape_tuple(std::span<const std::int64_t> shape) {
   py::tuple result(shape.size());
   for (std::size_t i = 0; i < shape.size(); ++i) result[i] = py::int_(shape[i]);
   return result;

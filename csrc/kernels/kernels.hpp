@@ -29,6 +29,12 @@ template <class Lane>
 using PairKernel = void (*)(const Lane* old_lanes, const Lane* new_lanes, std::uint32_t count, Lane* difference,
                             PairSums& sums);
 
+// The same of an update: of the sums only old_squares. Returns the sum of products of `last` and the difference, in such lanes
+// too; it is not finite if any product is not.
+template <class Lane>
+using UpdateKernel = double (*)(const Lane* old_lanes, const Lane* new_lanes, const Lane* last, std::uint32_t count,
+                                Lane* difference, PairSums& sums);
+
 // Widens a block to its lane type: float or double, as dtype_rows says.
 using WidenKernel = void (*)(const void* data, std::uint32_t count, void* lanes);
 
@@ -58,6 +64,8 @@ struct HistogramKernels {
 struct PairKernels {
   PairKernel<float> f32;
   PairKernel<double> f64;
+  UpdateKernel<float> update_f32;
+  UpdateKernel<double> update_f64;
 };
 struct UniformKernels {
   UniformKernel<float> f32;

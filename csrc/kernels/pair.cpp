@@ -143,9 +143,62 @@ void pair_block(const Lane* a, const Lane* b, std::uint32_t count, Lane* differe
                   sums);
 }
 
+// Squares of `a` and products of `b` and `c`, summed in lanes.
+template <class Lane>
+TENSOMETER_INLINE double sum_update(const Lane* a, const Lane* b, const Lane* c, std::uint32_t count,
+                                    double& squares_of_a) {
+  constexpr int vectors = vector_registers == 32 ? 4 : 2, lanes = Simd<double>::lanes;
+  const int rows = static_cast<int>(count / pair_lanes);
+  alignas(64) double squares[pair_lanes], products[pair_lanes];
+  for (int column = 0; column < static_cast<int>(pair_lanes); column += vectors * lanes) {
+    VDouble square[vectors] = {}, product[vectors] = {};
+    for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 4
+      for (int i = 0; i < vectors; ++i) {
+        const int at = row * static_cast<int>(pair_lanes) + column + i * lanes;
+        const VDouble x = double_lanes(a + at);
+        square[i] += x * x;
+        product[i] += double_lanes(b + at) * double_lanes(c + at);
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) {
+      store(squares + column + i * lanes, square[i]);
+      store(products + column + i * lanes, product[i]);
+    }
+  }
+  const std::uint32_t whole = count / pair_lanes * pair_lanes;
+  const Lane *rest_a = a + whole, *rest_b = b + whole, *rest_c = c + whole;
+  for (std::uint32_t k = 0; k < count % pair_lanes; ++k) {
+    squares[k] += static_cast<double>(rest_a[k]) * static_cast<double>(rest_a[k]);
+    products[k] += static_cast<double>(rest_b[k]) * static_cast<double>(rest_c[k]);
+  }
+  squares_of_a = fold_doubles(squares);
+  return fold_doubles(products);
+}
+
+template <class Lane>
+double update_block(const Lane* a, const Lane* b, const Lane* last, std::uint32_t count, Lane* difference,
+                    PairSums& sums) {
+  sums = PairSums{};
+  subtract(a, b, count, difference, sums);
+  const double along_last = sum_update(a, difference, last, count, sums.old_squares);
+  sums.new_squares = sums.old_squares;
+  // Pairs with something that is not finite in them are left out of the squares: where there may be some, all is done again.
+  if (in_range<Lane>(sums) && sums.nonfinite == 0 && along_last - along_last == 0) {
+    sums.new_squares = 0;
+    return along_last;
+  }
+  PairSums careful;
+  pair_block(a, b, count, difference, careful);
+  sums.old_squares = careful.old_squares, sums.old_exponent = careful.old_exponent, sums.new_squares = 0;
+  return along_last;
+}
+
 }  // namespace
 
 extern const PairKernels TENSOMETER_CONCAT(pair_kernels_, TENSOMETER_ISA);
-const PairKernels TENSOMETER_CONCAT(pair_kernels_, TENSOMETER_ISA) = {&pair_block<float>, &pair_block<double>};
+const PairKernels TENSOMETER_CONCAT(pair_kernels_, TENSOMETER_ISA) = {&pair_block<float>, &pair_block<double>,
+                                                                      &update_block<float>, &update_block<double>};
 
 }  // namespace tensometer

@@ -152,13 +152,15 @@ TEST(log_histogram_says_what_a_format_loses) {
 }
 
 TEST(sampled_histogram_counts_whole_blocks) {
-  // 64 blocks all counted, then one in eight, eight times over: those whose product with the key begins with three zeros.
+  // 16 blocks all counted, then one in two, four, eight, so many times over: whose product with the key begins with zeros.
   constexpr std::size_t blocks = 64 + 29 * 8 + 5;
   const std::vector<bfloat16> elements = ordinary_elements<bfloat16>(blocks * block_size, 59);
   LogHistogram expected;
   expected.sampled = true;
   for (std::size_t block = 0; block < blocks; ++block) {
-    const unsigned weight = block < 64 ? 1 : (block * 0x9e3779b97f4a7c15ull) >> 61 == 0 ? 8 : 0;
+    const unsigned rarity = block < 16 ? 0 : block < 32 ? 1 : block < 64 ? 2 : 3;
+    const bool counted = rarity == 0 || (block * 0x9e3779b97f4a7c15ull) >> (64 - rarity) == 0;
+    const unsigned weight = counted ? 1u << rarity : 0;
     const auto first = elements.begin() + static_cast<std::ptrdiff_t>(block * block_size);
     LogHistogram one = histogram_by_hand(values_of(std::vector<bfloat16>(first, first + block_size)), 6);
     for (std::uint64_t& count : one.counts) count *= weight;
@@ -172,7 +174,7 @@ TEST(sampled_histogram_counts_whole_blocks) {
 }
 
 TEST(sampled_histogram_of_few_blocks_is_exact) {
-  const std::vector<float> elements = ordinary_elements<float>(64 * block_size, 60);
+  const std::vector<float> elements = ordinary_elements<float>(16 * block_size, 60);
   const TensorView view = vector_view(elements.data(), DType::k_float32, elements.size());
   const TensorSummary whole = summarize_one(view, {HistogramMode::full, 6, false, 1});
   const TensorSummary sampled = summarize_one(view, {HistogramMode::sampled, 6, false, 1});

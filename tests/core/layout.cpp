@@ -165,7 +165,7 @@ TEST(units_of_any_layout_equal_the_slices_alone) {
     const Case made = with_memory(random_view(random), turn);
     if (made.view.shape.empty()) continue;
     const std::size_t dim = random.below(made.view.shape.size());
-    const std::vector<TensorSummary> units = summarize_units(made.view, dim, options);
+    const auto units = summarize_units(made.view, dim, options);
     CHECK(units.size() == static_cast<std::size_t>(made.view.shape[dim]), "turn ", turn);
     for (std::size_t i = 0; i < units.size(); ++i) {
       const TensorSummary alone = summarize_one(select(made.view, dim, static_cast<std::int64_t>(i)), options);
@@ -181,7 +181,7 @@ TEST(units_along_neighbouring_columns_equal_the_slices_alone) {
   const std::vector<bfloat16> elements = ordinary_elements<bfloat16>(5000 * 67, 64);
   const TensorView view = contiguous(elements.data(), DType::k_bfloat16, {5000, 67});
   const Options options{HistogramMode::full, 6, true, 3};
-  const std::vector<TensorSummary> units = summarize_units(view, 1, options);
+  const auto units = summarize_units(view, 1, options);
   for (std::size_t i = 0; i < units.size(); ++i) {
     CHECK(units[i] == summarize_one(select(view, 1, static_cast<std::int64_t>(i)), options), "column ", i);
   }

@@ -206,7 +206,7 @@ TEST(many_tensors_in_one_call_equal_each_alone) {
     tensors.push_back({vector_view(memory.back().data(), dtype, count), {static_cast<std::int64_t>(count)}, 0});
   }
   const Options options{HistogramMode::full, 3, true, 4};
-  const std::vector<TensorSummary> all = summarize(tensors, options);
+  const auto all = summarize(tensors, options);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     CHECK(all[i] == summarize({&tensors[i], 1}, {HistogramMode::full, 3, true, 1}).front(), "tensor ", i);
   }

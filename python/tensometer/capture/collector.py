@@ -18,6 +18,7 @@ from tensometer.tensors import bytes_of
 # So many different problems are told in the run; there is one warning.
 _MOST_PROBLEMS = 100
 
+Summarize = Callable[..., SummaryTable]
 _Part = tuple[str, str, Sequence[TensorKey], SummaryTable]  # collection, phase, what, summaries
 
 
@@ -32,6 +33,7 @@ class Collector:
         self._due: Mapping[str, CollectionConfig] = {}
         self._captured: Mapping[str, CollectionConfig] = {}
         self._problems: set[str] = set()
+        self._scalar_keys: dict[tuple[str, str], TensorKey] = {}
         self._nanoseconds = self._spent = self._captured_steps = 0
         self.named_phase = ""
         self.step = writer.last_step() + 1
@@ -109,8 +111,19 @@ class Collector:
         """The phase that the loop has named, or the model's mode; see Sink."""
         return self.named_phase or ("train" if training else "eval")
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of the engine; see Sink."""
+        return self.config.threads
+
     def take(
-        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str | None = None
+        self,
+        collection: str,
+        keys: Sequence[TensorKey],
+        tensors: Sequence[Any],
+        phase: str | None = None,
+        *,
+        summarize: Summarize = summarize_many,
     ) -> SummaryTable | None:
         """Summarise and keep tensors; see Sink."""
         chosen = self._captured.get(collection)
@@ -122,21 +135,22 @@ class Collector:
         if not keys:
             return None
         phase = phase or self.phase_of()
-        if chosen.save == "raw":
-            for key, tensor in zip(keys, tensors, strict=True):
-                self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
+        table = None
         try:
-            table = self._summaries(tensors, chosen)
+            table = self._summaries(tensors, chosen, summarize)
         except Exception as error:
             if self.strict or len(keys) == 1:
                 raise
             # One that cannot be read does not take the others with it.
             self._problem(error)
             self._take_each(collection, keys, tensors, phase, chosen)
-            return None
-        self._parts.append((collection, phase, keys, table))
-        if chosen.units:
-            self._take_units(collection, keys, tensors, phase, chosen)
+        else:
+            self._parts.append((collection, phase, keys, table))
+            if chosen.units:
+                self._take_units(collection, keys, tensors, phase, chosen)
+        if chosen.save == "raw":
+            for key, tensor in zip(keys, tensors, strict=True):
+                self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
         return table
 
     def take_scalars(
@@ -145,8 +159,15 @@ class Collector:
         """Keep numbers; see Sink."""
         if not values or not self.wants(collection, phase):
             return None
-        keys = [TensorKey(name, collection, "float64", ()) for name in values]
-        return self.take(collection, keys, [np.float64(number(name, value)) for name, value in values.items()], phase)
+        keys = [self._scalar_key(collection, name) for name in values]
+        numbers = [np.float64(number(name, value)) for name, value in values.items()]
+        return self.take(collection, keys, numbers, phase, summarize=_summarize_scalars)
+
+    def _scalar_key(self, collection: str, name: str) -> TensorKey:
+        key = self._scalar_keys.get((collection, name))
+        if key is None:
+            key = self._scalar_keys[collection, name] = TensorKey(name, collection, "float64", ())
+        return key
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Keep a fact that is no number; see Sink."""
@@ -178,10 +199,12 @@ class Collector:
                 stacklevel=5,
             )
 
-    def _summaries(self, tensors: Sequence[Any], chosen: CollectionConfig) -> SummaryTable:
-        return summarize_many(
+    def _summaries(
+        self, tensors: Sequence[Any], chosen: CollectionConfig, summarize: Summarize = summarize_many
+    ) -> SummaryTable:
+        return summarize(
             tensors,
-            histogram=chosen.histogram,  # type: ignore[arg-type]
+            histogram=chosen.histogram,
             resolution=self.config.resolution if chosen.resolution is None else chosen.resolution,
             threads=self.config.threads,
         )
@@ -207,6 +230,11 @@ class Collector:
             facts = {**key.facts, "units": key.shape[axis]}
             unit = TensorKey(f"{key.name}/units", collection, key.dtype, shape, facts)
             self._parts.append((collection, phase, [unit] * key.shape[axis], table))
+
+
+def _summarize_scalars(numbers: Sequence[np.float64], *, threads: int | None, **_: object) -> SummaryTable:
+    """Of each number: without a histogram, which would say the same once more."""
+    return summarize_units(np.array(numbers), 0, threads=threads)
 
 
 def number(name: str, value: Any) -> float:

@@ -49,8 +49,8 @@ class CollectionConfig:
     include, exclude: expressions searched for in names. module_types: names of classes; only tensors of such modules.
     largest: tensors of more elements are left out. phases: only these; None for all.
     every, start, stop: as the monitor's; None for the monitor's own. steps: exactly these instead. seconds: the first
-    step after so many seconds instead. histogram: True, False, or "sampled": all of small tensors, about an eighth of
-    those beyond 262,144 elements, whose full histogram takes three times as long as all the other statistics.
+    step after so many seconds instead. histogram: True, False, or "sampled": of tensors beyond 65,536 elements a part
+    (an eighth of the largest), because their full histogram takes three times as long as all the other statistics.
     resolution: None for the monitor's own. units: also summarise every unit (row of a weight, channel or feature of an
     activation) under the name with "/units" behind it. save: "raw" keeps the whole tensors as well.
     """

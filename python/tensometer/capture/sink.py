@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from tensometer._core import SummaryTable
+from tensometer._core import SummaryTable, summarize_many
 from tensometer.store import TensorKey
 
 
 class Sink(Protocol):
     """Where a capture hands over what it sees of the step in progress; the monitor is one."""
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads of the engine a capture may use; None for the engine's default."""
 
     def wants(self, collection: str, phase: str | None = None) -> bool:
         """Whether the step in progress captures a collection, in a phase (by default the present one)."""
@@ -20,9 +24,18 @@ class Sink(Protocol):
         """The phase that the loop has named; otherwise that of a model in training or in evaluation mode."""
 
     def take(
-        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str | None = None
+        self,
+        collection: str,
+        keys: Sequence[TensorKey],
+        tensors: Sequence[Any],
+        phase: str | None = None,
+        *,
+        summarize: Callable[..., SummaryTable] = summarize_many,
     ) -> SummaryTable | None:
-        """Summarise and keep tensors; a table of those that the collection takes, None if it takes none."""
+        """Summarise and keep tensors; a table of those that the collection takes, None if it takes none.
+
+        summarize: called with the tensors and the settings of the collection as summarize_many has them.
+        """
 
     def take_scalars(
         self, collection: str, values: Mapping[str, object], phase: str | None = None

@@ -1,23 +1,25 @@
 """PyTorch: a model and its optimizers, trained by an ordinary loop."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tensometer._core import Summary, SummaryTable
+from tensometer._core import Summary, SummaryTable, share_openmp
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_clipping import UnclippedNorm
 from tensometer.capture.torch_closures import before_update
 from tensometer.capture.torch_distributed import REPLICATED, is_replicated
 from tensometer.capture.torch_modules import ModuleCapture
-from tensometer.capture.torch_tensors import part_of, unwrapped
-from tensometer.capture.torch_updates import UpdateCapture
+from tensometer.capture.torch_structure import Structure
+from tensometer.capture.torch_tensors import dtype_of, part_of, unwrapped
+from tensometer.capture.torch_updates import UpdateCapture, update_of
 from tensometer.store import TensorKey
 
 
@@ -26,15 +28,30 @@ class _Parameter:
     name: str
     tensor: nn.Parameter
     facts: Mapping[str, Any]
+    keys: dict[str, TensorKey] = field(default_factory=dict)  # of plain tensors, by collection
 
     @property
     def collection(self) -> str:
         """Weights or biases: a name is all that tells."""
         return "biases" if self.name.rpartition(".")[2].startswith("bias") else "weights"
 
-    def part(self, collection: str, tensor: torch.Tensor | None = None) -> tuple[TensorKey, torch.Tensor]:
-        """The parameter, or its gradient, or what else it has: as much of it as is in this process."""
-        return part_of(self.name, collection, self.tensor.detach() if tensor is None else tensor, self.facts)
+    def part(
+        self, collection: str, tensor: torch.Tensor | None = None, dtype: str = ""
+    ) -> tuple[TensorKey, torch.Tensor]:
+        """The parameter, or its gradient, or what else it has: as much of it as is in this process.
+
+        dtype: that of what will be recorded, if it is not the tensor's.
+        """
+        tensor = self.tensor.detach() if tensor is None else tensor
+        known = self.keys.get(collection)
+        if known is not None and known.shape == tensor.shape and known.dtype == (dtype or dtype_of(tensor)):
+            return known, tensor
+        key, local = part_of(self.name, collection, tensor, self.facts)
+        if dtype:
+            key = replace(key, dtype=dtype)
+        if local is tensor:
+            self.keys[collection] = key
+        return key, local
 
 
 class TorchCapture:
@@ -61,6 +78,7 @@ class TorchCapture:
         if loss is not None:
             _check_module("loss", loss)
         optimizers = _optimizers(optimizer)
+        share_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self._model, _ = unwrapped(model)
         self._replicated = is_replicated(model)
         self._optimizers, self._scaler, self._prefix = optimizers, scaler, prefix
@@ -71,6 +89,8 @@ class TorchCapture:
         self._steps = [0] * len(optimizers)
         self._scale: float | None = None
         self._known: list[_Parameter] = []
+        self._structure = Structure(self._model, optimizers)
+        self._checked = False
         self._norm: Summary | None = None
         self._gradients_missing: list[str] = []
         self._handles: list[Any] = []
@@ -81,7 +101,7 @@ class TorchCapture:
     def begin_step(self) -> None:
         """Get ready for what the new step captures."""
         self._steps = [0] * len(self._optimizers)
-        self._known = []
+        self._checked = False
         self._norm = None
         self._modules.begin_step()
         if self._scaler is not None and self._sink.wants("loop"):
@@ -133,7 +153,8 @@ class TorchCapture:
         self._updates[number].after(*self._updated(number))
 
     def _updated(self, number: int) -> tuple[list[TensorKey], list[torch.Tensor]]:
-        parts = [one.part("updates") for one in self._of(number) if one.tensor.requires_grad]
+        given = [(one, *update_of(one.tensor.detach())) for one in self._of(number) if one.tensor.requires_grad]
+        parts = [one.part("updates", tensor, dtype) for one, tensor, dtype in given]
         kept = [part for part in parts if self._sink.takes("updates", part[0])]
         return [key for key, _ in kept], [tensor for _, tensor in kept]
 
@@ -214,8 +235,13 @@ class TorchCapture:
 
     def _parameters(self) -> list[_Parameter]:
         """Every parameter once, tied ones with all their names; as the model is in this step."""
-        if not self._known:
-            self._known = list(self._described())
+        if not self._checked:
+            self._checked = True
+            if not self._structure.is_current():
+                self._structure = Structure(self._model, self._optimizers)
+                self._known = []
+            if not self._known:
+                self._known = list(self._described())
         return self._known
 
     def _described(self) -> Iterator[_Parameter]:

@@ -50,7 +50,7 @@ class UnclippedNorm:
 
     def _measure(self) -> None:
         gradients = [local_part(one.grad)[0] for one in self._model.parameters() if one.grad is not None]
-        self.norm = summarize_many(gradients).total().l2
+        self.norm = summarize_many(gradients, threads=self._sink.threads).total().l2
 
 
 def _on_gradient(parameter: nn.Parameter, hook: Callable[[torch.Tensor], None]) -> Any:

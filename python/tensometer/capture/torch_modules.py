@@ -136,7 +136,7 @@ class ModuleCapture:
         keys, tensors = [key for key, _ in taken], [tensor for _, tensor in taken]
         table = self._sink.take("activations", keys, tensors, phase) if self._sink.wants("activations", phase) else None
         if self._origin.watching:
-            table = summarize_many(tensors)
+            table = summarize_many(tensors, threads=self._sink.threads)
             for _, tensor in parts:
                 if tensor.requires_grad:
                     tensor.register_hook(partial(self._gradient, base))  # type: ignore[no-untyped-call]
@@ -162,7 +162,7 @@ class ModuleCapture:
     def _check_gradient(self, name: str, gradient: torch.Tensor) -> None:
         if not self._origin.is_news("backward"):
             return
-        (summary,) = summarize_many([local_part(gradient)[0]])
+        (summary,) = summarize_many([local_part(gradient)[0]], threads=self._sink.threads)
         if not summary.nonfinite:
             self._last_gradient = (name, summary)
             return

@@ -1,6 +1,7 @@
 """Tensors of PyTorch: where they are in what modules pass, and what is said of them."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,8 +37,17 @@ def tensors_in(value: object, part: str = "", depth: int = 0) -> Iterator[tuple[
 
 def key_of(name: str, collection: str, tensor: torch.Tensor, facts: Mapping[str, Any] | None = None) -> TensorKey:
     """What a tensor is."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return TensorKey(name, collection, dtype, tuple(tensor.shape), {} if facts is None else facts)
+    return TensorKey(name, collection, dtype_of(tensor), tuple(tensor.shape), {} if facts is None else facts)
+
+
+def dtype_of(tensor: torch.Tensor) -> str:
+    """The dtype's name in the engine."""
+    return _dtype_name(tensor.dtype)
+
+
+@cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def part_of(

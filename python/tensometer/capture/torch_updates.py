@@ -2,93 +2,90 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, overload
 
+import numpy as np
 import torch
 
-from tensometer._core import Summary, SummaryTable, summarize_many
+from tensometer._core import SummaryTable, UpdateTracker
 from tensometer.capture.sink import Sink
 from tensometer.store import TensorKey
 
+# float64 differences stay float64; the others are computed, and kept, in float32.
+_WIDE = (torch.float64, torch.complex128)
+
+
+def update_of(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
+    """The tensor as the core tracks it, complex ones as real and imaginary parts; the dtype of its differences."""
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return real, "float64" if tensor.dtype in _WIDE else "float32"
+
 
 class UpdateCapture:
-    """Costs a copy of the weights and, for the cosine with the update captured before, another.
+    """Costs a copy of the weights, and another for the cosine with the update captured before.
 
     Rows of the collection `updates`: `name`, the difference; and of one element each `name/ratio` (its norm to that of
-    the weight before; infinite if either has no such size), `name/changed_fraction` (elements whose difference is not
-    zero), and from the second captured update on `name/cosine`.
+    the weight before; infinite if either has no such size), `name/changed_fraction` (elements whose value is another),
+    and from the second captured update on `name/cosine`.
     """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        # Buffers are used again: fresh memory costs more than the copy.
-        self._copies: dict[str, torch.Tensor] = {}
-        self._previous: dict[str, tuple[torch.Tensor, Summary]] = {}
-        self._norms: dict[str, float] = {}
+        self._tracker = UpdateTracker()
+        self._names: list[str] = []
+        self._waiting = False
 
     def before(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
         """Keep the weights."""
-        for key, parameter in zip(keys, parameters, strict=True):
-            copy = self._copies.get(key.name)
-            if copy is None or not _alike(parameter, copy):
-                self._copies[key.name] = parameter.clone()
-            else:
-                copy.copy_(parameter)
-        norms = summarize_many([self._copies[key.name] for key in keys]).column("l2").tolist()
-        self._norms = {key.name: norm for key, norm in zip(keys, norms, strict=True)}
+        names = [key.name for key in keys]
+        if names != self._names:
+            self._tracker, self._names = UpdateTracker(), names
+        self._waiting = False
+        self._tracker.before(parameters, threads=self._sink.threads)
+        self._waiting = True
 
     def after(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
         """Record the difference to what before() kept."""
-        if [key.name for key in keys] != list(self._norms):
+        if not self._waiting or [key.name for key in keys] != self._names:
             return
-        copies = [self._copies[key.name] for key in keys]
-        differences = [torch.sub(now, then, out=then) for now, then in zip(parameters, copies, strict=True)]
-        table = self._sink.take("updates", keys, differences)
+        self._waiting = False
+        columns: dict[str, Any] = {}
+
+        def summarize(_: Sequence[Any], **settings: Any) -> SummaryTable:
+            table, found = self._tracker.after(parameters, **settings)
+            columns.update(found)
+            return table
+
+        differences = _Differences(self._tracker, len(keys))
+        table = self._sink.take("updates", keys, differences, summarize=summarize)
         if table is None or len(table) != len(keys):
             return
         scalars: dict[str, float] = {}
-        for key, update in zip(keys, table, strict=True):
-            scalars[f"{key.name}/ratio"] = _ratio(update, self._norms[key.name])
-            scalars[f"{key.name}/changed_fraction"] = 1 - update.zero_fraction
-        self._take_cosines(keys, differences, table, scalars)
+        rows = zip(
+            self._names, *(columns[name].tolist() for name in ("ratio", "changed_fraction", "cosine")), strict=True
+        )
+        for name, ratio, changed, cosine in rows:
+            scalars[f"{name}/ratio"] = ratio
+            scalars[f"{name}/changed_fraction"] = changed
+            if not math.isnan(cosine):
+                scalars[f"{name}/cosine"] = cosine
         self._sink.take_scalars("updates", scalars)
-        # Of two sets of buffers, one holds the last update while the other takes the next weights.
-        self._copies = {name: buffer for name, (buffer, _) in self._previous.items()}
-        triples = zip(keys, differences, table, strict=True)
-        self._previous = {key.name: (difference, update) for key, difference, update in triples}
-        self._norms = {}
-
-    def _take_cosines(
-        self,
-        keys: Sequence[TensorKey],
-        differences: Sequence[torch.Tensor],
-        table: SummaryTable,
-        scalars: dict[str, float],
-    ) -> None:
-        """From products element by element, in the buffers of the updates before."""
-        names, products, sizes = [], [], []
-        for key, now, update in zip(keys, differences, table, strict=True):
-            before, previous = self._previous.get(key.name, (None, None))
-            if before is not None and previous is not None and _alike(before, now):
-                names.append(key.name)
-                products.append(_product(before, now))
-                sizes.append(update.l2 * previous.l2)
-        for name, product, size in zip(names, summarize_many(products), sizes, strict=True):
-            if size > 0 and not product.nonfinite:
-                scalars[f"{name}/cosine"] = product.sum / size
 
 
-def _product(before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
-    if before.is_complex():
-        return (before.conj() * now).real
-    # Those of half precision leave its range.
-    return before.float() * now if before.dtype.itemsize < 4 else before.mul_(now)
+class _Differences(Sequence["np.ndarray[Any, Any]"]):
+    """The last differences, copied out of the core when someone wants a whole one."""
 
+    def __init__(self, tracker: UpdateTracker, size: int) -> None:
+        self._tracker, self._size = tracker, size
 
-def _ratio(update: Summary, norm: float) -> float:
-    if update.nonfinite or not math.isfinite(norm):
-        return math.inf
-    return update.l2 / norm if norm > 0 else math.inf if update.l2 > 0 else 0.0
+    def __len__(self) -> int:
+        return self._size
 
-
-def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+    @overload
+    def __getitem__(self, index: int) -> "np.ndarray[Any, Any]": ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[np.ndarray[Any, Any]]": ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(self._size))]
+        return self._tracker.difference(range(self._size)[index])

@@ -1,0 +1,52 @@
+#include "kept.hpp"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <memory_resource>
+#include <mutex>
+#include <new>
+
+namespace tensometer {
+namespace {
+
+class Pages final : public std::pmr::memory_resource {
+  // Pages are aligned to more than anything asks for.
+  void* do_allocate(std::size_t bytes, std::size_t) override {
+    void* pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    return pages;
+  }
+  void do_deallocate(void* pages, std::size_t bytes, std::size_t) override { munmap(pages, bytes); }
+  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+};
+
+struct Kept {
+  std::mutex mutex;
+  Pages pages;
+  std::pmr::unsynchronized_pool_resource pool{&pages};
+};
+
+Kept& kept() {
+  // Never destroyed: results may outlive static objects. A fork waits for the lock, which its child must find open.
+  static Kept* const made = [] {
+    auto* const one = new Kept;
+    pthread_atfork([] { kept().mutex.lock(); }, [] { kept().mutex.unlock(); }, [] { kept().mutex.unlock(); });
+    return one;
+  }();
+  return *made;
+}
+
+}  // namespace
+
+void* allocate_kept(std::size_t bytes, std::size_t alignment) {
+  const std::lock_guard lock(kept().mutex);
+  return kept().pool.allocate(bytes, alignment);
+}
+
+void free_kept(void* memory, std::size_t bytes, std::size_t alignment) noexcept {
+  const std::lock_guard lock(kept().mutex);
+  kept().pool.deallocate(memory, bytes, alignment);
+}
+
+}  // namespace tensometer
