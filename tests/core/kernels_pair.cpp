@@ -86,6 +86,65 @@ void check_pair(const std::vector<Lane>& a, const std::vector<Lane>& b, const ch
   }
 }
 
+// The products of the last difference and this one, in lanes as the others.
+template <class Lane>
+double model_along(const std::vector<Lane>& a, const std::vector<Lane>& b, const std::vector<Lane>& last) {
+  double lane[pair_lanes] = {};
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    lane[i % pair_lanes] += static_cast<double>(last[i]) * static_cast<double>(static_cast<Lane>(b[i] - a[i]));
+  }
+  return fold_lanes(lane);
+}
+
+// An update is a pair without dot and new_squares.
+template <class Lane>
+void check_update(const std::vector<Lane>& a, const std::vector<Lane>& b, const std::vector<Lane>& last) {
+  PairSums expected = model_pair(a, b);
+  expected.dot = expected.new_squares = 0, expected.new_exponent = 0;
+  const double along = model_along(a, b, last);
+  const std::size_t bytes = a.size() * sizeof(Lane);
+  const ExactMemory old_memory(a.data(), bytes, sizeof(Lane)), new_memory(b.data(), bytes),
+      last_memory(last.data(), bytes, sizeof(Lane)), out_memory(bytes);
+  const auto lanes = [](const ExactMemory& memory) { return reinterpret_cast<Lane*>(memory.data()); };
+  for (const InstructionSet* set : instruction_sets()) {
+    PairSums found;
+    double found_along = 0;
+    const auto count = static_cast<std::uint32_t>(a.size());
+    Lane* out = lanes(out_memory);
+    if constexpr (std::is_same_v<Lane, float>) {
+      found_along = set->pair->update_f32(lanes(old_memory), lanes(new_memory), lanes(last_memory), count, out, found);
+    } else {
+      found_along = set->pair->update_f64(lanes(old_memory), lanes(new_memory), lanes(last_memory), count, out, found);
+    }
+    const std::string wrong = compare_sums(found, expected);
+    CHECK(wrong.empty(), set->name, ", ", count, " updates of ", sizeof(Lane), " bytes: ", wrong);
+    const bool same = same_bits(found_along, along) || (found_along != found_along && along != along);
+    CHECK(same, set->name, ", ", count, " updates: ", found_along, " is not ", along);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const Lane change = b[i] - a[i];
+      CHECK(same_bits(out[i], change) || (out[i] != out[i] && change != change), set->name, ", difference ", i);
+    }
+  }
+}
+
+template <class Lane>
+void check_updates_of() {
+  const std::vector<Lane> a = ordinary_elements<Lane>(block_size, 40), b = ordinary_elements<Lane>(block_size, 41);
+  const std::vector<Lane> c = wild_elements<Lane>(block_size, 42), d = wild_elements<Lane>(block_size, 43);
+  for (std::uint32_t count = 0; count <= block_size; count += count < 300 ? 1 : check::quick() ? 509 : 61) {
+    const auto cut = [&](const std::vector<Lane>& all) { return std::vector<Lane>(all.begin(), all.begin() + count); };
+    check_update(cut(a), cut(b), cut(b));
+    check_update(cut(a), cut(a), cut(d));
+    check_update(cut(c), cut(d), cut(a));
+    check_update(cut(a), cut(b), cut(c));
+  }
+}
+
+TEST(update_kernels_at_many_lengths) {
+  check_updates_of<float>();
+  check_updates_of<double>();
+}
+
 template <class Lane>
 void check_pairs_of() {
   const std::vector<Lane> a = ordinary_elements<Lane>(block_size, 30), b = ordinary_elements<Lane>(block_size, 31);

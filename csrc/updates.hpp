@@ -1,0 +1,53 @@
+// What an optimizer changed: tensors before and after its step, and how that is directed beside the change before.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "compare.hpp"
+
+namespace tensometer {
+
+struct Update {
+  TensorSummary difference;
+  double ratio, changed_fraction;  // as of Comparison: relative_update and changed_fraction
+  double cosine;                   // with the update before; NaN without one, or if either is zero or not finite
+};
+
+// Keeps a copy of each tensor from before() to after(), and the differences from one after() to the next.
+class UpdateTracker {
+ public:
+  // Copies tensors, in place of those of an earlier call. Throws std::invalid_argument for complex ones.
+  void before(std::span<const TensorView> tensors, unsigned threads);
+  // One update each. Throws std::invalid_argument, and forgets the copies, if these are not the tensors of before(): as many,
+  // of the same dtypes, shapes and orders in memory. Tensors that were others at the last after() have no cosine.
+  std::vector<Update> after(std::span<const TensorView> tensors, const Options& options);
+
+  std::size_t size() const { return tracked_.size(); }
+  // The difference of one tensor, as lanes of difference_dtype in the order in which the tensor lies in memory.
+  struct Difference {
+    DType dtype;
+    std::vector<std::int64_t> shape;
+    std::vector<std::uint32_t> order;  // as of ElementReader
+    const std::byte* lanes;
+  };
+  // Of the last after(). Throws std::out_of_range beyond size(), std::invalid_argument if there was no after().
+  Difference difference(std::size_t index) const;
+
+ private:
+  struct Tracked {
+    DType dtype;
+    std::vector<std::int64_t> shape;
+    std::vector<std::uint32_t> order;
+    std::uint64_t count = 0;
+    std::unique_ptr<std::byte[]> copy, last;  // elements; lanes
+    bool has_last = false;
+    double last_l2 = 0;  // NaN if the last difference was not finite
+  };
+  std::vector<Tracked> tracked_;
+  bool copied_ = false;
+};
+
+}  // namespace tensometer
