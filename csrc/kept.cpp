@@ -21,16 +21,16 @@ class Pages final : public std::pmr::memory_resource {
   bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
 };
 
-struct Kept {
+struct Memory {
   std::mutex mutex;
   Pages pages;
   std::pmr::unsynchronized_pool_resource pool{&pages};
 };
 
-Kept& kept() {
+Memory& kept() {
   // Never destroyed: results may outlive static objects. A fork waits for the lock, which its child must find open.
-  static Kept* const made = [] {
-    auto* const one = new Kept;
+  static Memory* const made = [] {
+    auto* const one = new Memory;
     pthread_atfork([] { kept().mutex.lock(); }, [] { kept().mutex.unlock(); }, [] { kept().mutex.unlock(); });
     return one;
   }();

@@ -23,6 +23,14 @@ struct KeptAllocator {
   bool operator==(const KeptAllocator&) const = default;
 };
 
+// What `new` makes of a class that is derived from this.
+template <class T>
+struct Kept {
+  static void* operator new(std::size_t bytes) { return allocate_kept(bytes, alignof(T)); }
+  static void* operator new(std::size_t, void* place) noexcept { return place; }
+  static void operator delete(void* memory, std::size_t bytes) noexcept { free_kept(memory, bytes, alignof(T)); }
+};
+
 template <class T>
 using KeptVector = std::vector<T, KeptAllocator<T>>;
 

@@ -95,7 +95,7 @@ py::array_t<T> array_of(const std::vector<T, Memory>& items) {
 py::tuple shape_tuple(std::span<const std::int64_t> shape);
 py::dict summary_dict(const TensorSummary& s);
 
-struct SummaryTable {
+struct SummaryTable : Kept<SummaryTable> {
   KeptVector<TensorSummary> rows;
   std::optional<std::vector<std::string>> names;
   bool fingerprints = false;  // whether they were asked for

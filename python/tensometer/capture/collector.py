@@ -33,6 +33,7 @@ class Collector:
         self._due: Mapping[str, CollectionConfig] = {}
         self._captured: Mapping[str, CollectionConfig] = {}
         self._problems: set[str] = set()
+        self._last_keys: dict[str, list[TensorKey]] = {}
         self._scalar_keys: dict[tuple[str, str], TensorKey] = {}
         self._nanoseconds = self._spent = self._captured_steps = 0
         self.named_phase = ""
@@ -145,7 +146,7 @@ class Collector:
             self._problem(error)
             self._take_each(collection, keys, tensors, phase, chosen)
         else:
-            self._parts.append((collection, phase, keys, table))
+            self._parts.append((collection, phase, self._same_as_before(collection, keys), table))
             if chosen.units:
                 self._take_units(collection, keys, tensors, phase, chosen)
         if chosen.save == "raw":
@@ -162,6 +163,13 @@ class Collector:
         keys = [self._scalar_key(collection, name) for name in values]
         numbers = [np.float64(number(name, value)) for name, value in values.items()]
         return self.take(collection, keys, numbers, phase, summarize=_summarize_scalars)
+
+    def _same_as_before(self, collection: str, keys: Sequence[TensorKey]) -> Sequence[TensorKey]:
+        """One list for all steps that wait to be stored: each would keep a gap in the heap from closing."""
+        last = self._last_keys.get(collection)
+        if last is None or last != keys:
+            last = self._last_keys[collection] = list(keys)
+        return last
 
     def _scalar_key(self, collection: str, name: str) -> TensorKey:
         key = self._scalar_keys.get((collection, name))
