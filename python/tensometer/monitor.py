@@ -172,7 +172,8 @@ class Monitor:
             guard(partial(self._take_losses_and_metrics, scalars))
             for _, capture in self._attached.values():
                 guard(capture.end_step)
-        guard(self._origin.end_step)
+        if captures or self._origin.watching:
+            guard(self._origin.end_step)
         if captures:
             guard(self._collector.end_step)
         self._collector.next_step()

@@ -37,7 +37,7 @@ class Origin:
             self._found = (where, data)
 
     def end_step(self) -> None:
-        """Of every step, captured or not: tell what was found in it, and watch modules in the next, or no longer.
+        """Of steps that are captured or watched: tell what was found, and watch modules in the next, or no longer.
 
         Once a module is named there is nothing to watch for.
         """
