@@ -236,6 +236,15 @@ def test_an_exception_finishes_the_run(tmp_path: Path) -> None:
     assert not module.net[0]._forward_hooks
 
 
+def test_an_exception_empties_the_flight_recorder(tmp_path: Path) -> None:
+    with pytest.raises(ArithmeticError, match="on purpose"):
+        fit(Broken(), MonitorCallback(tmp_path, every=100, recorder=5))
+    run = open_run(tmp_path)
+    assert run.series("loss").steps.tolist() == [0, 1]
+    for kind in ("recorder", "interrupted"):
+        assert run.events(kind)[0].data["reason"] == "ArithmeticError: on purpose"
+
+
 def test_a_monitor_of_the_caller_stays_open_without_models(tmp_path: Path) -> None:
     module = Module()
     with Monitor(tmp_path, every=1, strict=True) as monitor:

@@ -85,6 +85,24 @@ def test_loss(tmp_path: Path) -> None:
     assert event.data == {"where": "loss", "losses": {"loss": "nan", "val_loss": "1.0"}}
 
 
+def test_modules_are_watched_for_three_steps_whatever_is_captured(tmp_path: Path) -> None:
+    """What is found in a step that is not captured belongs to that step; and then, or after three, hooks are gone."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    hooked = []
+    with Monitor(tmp_path, every=10, strict=True) as monitor:
+        monitor.attach(model)
+        for number in range(30):
+            hooked += [number] if model[0]._forward_hooks else []
+            output = model(torch.full((4, 3), float("inf") if number == 22 else 1.0)).sum()
+            monitor.step(loss=float("nan") if number in (10, 20) else output)
+    assert [(event.step, event.data["where"]) for event in found(tmp_path)] == [
+        (10, "loss"),
+        (20, "loss"),
+        (22, "forward"),
+    ]
+    assert hooked == [11, 12, 13, 21, 22]
+
+
 def test_a_run_that_stays_broken_says_so_a_few_times(tmp_path: Path) -> None:
     with Monitor(tmp_path, every=1, strict=True) as monitor:
         for _ in range(50):

@@ -215,11 +215,11 @@ def test_errors_of_capture_are_one_warning(tmp_path: Path, breaks: Callable[[Mon
     monitor = Monitor(tmp_path / "a", every=1)
     with pytest.warns(RuntimeWarning, match=r"step 0 could not be captured: .*; training goes on"):
         breaks(monitor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as others:
         breaks(monitor)
         seen = train(network(), monitor, 3)
     monitor.close()
+    assert not others
     assert len(seen) == 3
     assert open_run(tmp_path / "a").series("0.weight", collection="weights").steps.tolist()
     with Monitor(tmp_path / "b", every=1, strict=True) as strict, pytest.raises((TypeError, ValueError, RuntimeError)):
@@ -264,6 +264,73 @@ def test_settings_as_plain_values() -> None:
     config = MonitorConfig(every=7, collections={"weights": CollectionConfig(include="a", every=2)})
     assert MonitorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert MonitorConfig.from_dict({}) == MonitorConfig()
+
+
+def test_a_scalar_that_is_no_number_takes_nothing_with_it(tmp_path: Path) -> None:
+    values = {"loss": torch.tensor(float("nan")), "val_loss": None, "accuracy": 0.5}
+    with Monitor(tmp_path, every=1) as monitor:
+        monitor.attach(network())
+        with pytest.warns(RuntimeWarning, match="val_loss: None is not a number"):
+            monitor.step(**values)
+        monitor.step(**values)
+    run = open_run(tmp_path)
+    assert [run.series(name).steps.tolist() for name in ("accuracy", "0.bias", "loss")] == [[0, 1]] * 3
+    assert [event.data["losses"] for event in run.events("nonfinite")] == [{"loss": "nan"}] * 2
+    (problem,) = run.events("problem")
+    assert "val_loss" in problem.data["error"]
+
+
+def test_a_model_that_cannot_be_captured_takes_no_other_with_it(tmp_path: Path) -> None:
+    class Hidden(nn.Linear):
+        def named_buffers(self, *args: Any, **more: Any) -> Any:
+            raise LookupError("no buffers here")
+
+    with Monitor(tmp_path, every=1) as monitor:
+        monitor.attach(Hidden(2, 2), name="first")
+        monitor.attach(nn.Linear(2, 2), name="second")
+        with pytest.warns(RuntimeWarning, match="no buffers here"):
+            monitor.step(loss=1.0)
+    names = [key.name for key in open_run(tmp_path).tensors("weights")]
+    assert names == ["first.weight", "second.weight"]
+
+
+def test_each_model_has_a_name(tmp_path: Path) -> None:
+    generator, critic = nn.Linear(4, 1), nn.Linear(2, 1)
+    with Monitor(tmp_path, every=1, strict=True) as monitor:
+        monitor.attach(generator)
+        with pytest.raises(ValueError, match="name: '' is that of another model; give each its own"):
+            monitor.attach(critic)
+        monitor.attach(critic, name="critic")
+        monitor.attach(generator, name="generator")  # anew: not twice
+        monitor.step()
+        monitor.detach(generator)
+        monitor.step()
+        monitor.attach(nn.Linear(3, 1), name="generator")
+        monitor.step()
+    run = open_run(tmp_path)
+    found = {key.name: run.series(key.name, collection="weights") for key in run.tensors("weights")}
+    assert {name: series.steps.tolist() for name, series in found.items()} == {
+        "critic.weight": [0, 1, 2],
+        "generator.weight": [0, 2],
+    }
+    assert found["generator.weight"]["count"].tolist() == [4, 3]
+
+
+def test_a_tensor_that_is_recorded_is_read_once(tmp_path: Path) -> None:
+    class Counted:
+        reads = 0
+
+        @property
+        def __array_interface__(self) -> dict[str, Any]:
+            Counted.reads += 1
+            return np.ones(3).__array_interface__
+
+    with Monitor(tmp_path, every=1, strict=True) as monitor:
+        summaries = Counted()
+        tensometer.summarize(summaries)
+        once = Counted.reads
+        monitor.record("x", summaries)
+        assert Counted.reads == 2 * once
 
 
 def test_ranks_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

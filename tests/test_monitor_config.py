@@ -1,11 +1,14 @@
 """Settings of a monitor: from a file, from the environment, changed while it trains; and when collections are due."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensometer
 from tensometer import Monitor, open_run
 from tensometer.capture.cadence import Cadence
 from tensometer.capture.config import COLLECTIONS, DEFAULT_COLLECTIONS, CollectionConfig, MonitorConfig
@@ -13,7 +16,12 @@ from tensometer.capture.config import COLLECTIONS, DEFAULT_COLLECTIONS, Collecti
 
 def steps_of(config: MonitorConfig, collection: str, count: int = 30) -> list[int]:
     cadence = Cadence(config)
-    return [step for step in range(count) if collection in cadence.due(step, 0.1 * step)]
+    found = []
+    for step in range(count):
+        due = cadence.due(step, 0.1 * step)
+        cadence.passed(due, 0.1 * step)
+        found += [step] if collection in due else []
+    return found
 
 
 @pytest.mark.parametrize(
@@ -119,9 +127,68 @@ def test_an_edit_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
     assert "often" in run.events("problem")[0].data["error"]
 
 
+def test_each_mistake_in_the_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.toml"
+    path.write_text("every = 2", "utf-8")
+    with Monitor(tmp_path / "run", config=path) as monitor:
+        with pytest.warns(RuntimeWarning, match="could not be captured"):
+            monitor.step(loss="none")
+        for wrong in ("evry = 1", "every = 0"):
+            edit(path, wrong)
+            with pytest.warns(RuntimeWarning, match=wrong.partition(" ")[0]):
+                monitor.step()
+    assert len(open_run(tmp_path / "run").events("problem")) == 3
+
+
+def test_what_cannot_follow_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.toml"
+    path.write_text("every = 2", "utf-8")
+    with Monitor(tmp_path / "run", config=path) as monitor:
+        edit(path, "every = 3\nclipping = true\nflush_seconds = 9.0")
+        with pytest.warns(RuntimeWarning, match="flush_seconds, clipping: cannot change while training runs"):
+            monitor.step()
+        assert (monitor.config.every, monitor.config.clipping, monitor.config.flush_seconds) == (3, False, 5.0)
+    run = open_run(tmp_path / "run")
+    assert len(run.events("problem")) == 1
+    assert run.events("config")[0].data["clipping"] is False
+
+
+def test_the_flight_recorder_follows(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.toml"
+    path.write_text("every = 100", "utf-8")
+    before = signal.getsignal(signal.SIGTERM)
+    with Monitor(tmp_path / "run", config=path) as monitor:
+        for lengths in (3, 0, 2):
+            edit(path, f"every = 100\nrecorder = {lengths}")
+            for _ in range(5):
+                monitor.step(loss=1.0)
+            assert (signal.getsignal(signal.SIGTERM) != before) is (lengths > 0)
+        monitor.dump()
+    assert open_run(tmp_path / "run").series("loss").steps.tolist() == [0, 13, 14]
+
+
+def test_a_step_that_is_numbered_anew_is_captured_by_time(tmp_path: Path) -> None:
+    with Monitor(tmp_path, collections={"losses": {"seconds": 1000}}) as monitor:
+        monitor.resume_at(np.int64(7))
+        monitor.step(loss=1.0)
+        monitor.step(loss=1.0)
+    assert open_run(tmp_path).series("loss").steps.tolist() == [7]
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
+        ({"strict": "yes"}, ValueError, "strict: 'yes' is not True or False"),
+        ({"rank": "0"}, TypeError, "rank: '0' is not a whole number"),
+        ({"rank": True}, TypeError, "rank: True is not a whole number"),
+        ({"world_size": "2"}, TypeError, "world_size: '2' is not a whole number"),
+        ({"start": 5, "stop": 3}, ValueError, "start: 5 is behind stop, 3"),
+        ({"stop": 3, "collections": {"weights": {"start": 5}}}, ValueError, "collections.weights.start: 5 is behind"),
+        ({"collections": [["a"]]}, TypeError, r"collections: \['a'\] is not a text"),
+        ({"collections": {5: True}}, TypeError, "collections: 5 is not a text"),
+        ({"collections": {"weights": {"steps": [True]}}}, TypeError, "steps: True is not a whole number"),
+        ({"collections": {"weights": {"steps": [-3]}}}, ValueError, "weights.steps: -3 is less than 0"),
+        ({"collections": {"losses": {"statistics": ["l2"]}}}, ValueError, "statistics: cannot be chosen: one pass"),
         ({"collections": {"weights": {"every": 2, "steps": [1]}}}, ValueError, "every, steps, seconds: only one"),
         ({"collections": {"weights": {"steps": 3}}}, TypeError, "weights.steps: 3 is not a list of whole numbers"),
         ({"collections": {"weights": {"phases": "train"}}}, TypeError, "phases: 'train' is not a list of texts"),
@@ -138,6 +205,18 @@ def test_wrong_settings(tmp_path: Path, settings: dict[str, Any], error: type[Ex
     with pytest.raises(error, match=message):
         Monitor(tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("collections", "message"),
+    [
+        (["losses"], r"collections: \['losses'\] is not a mapping .* MonitorConfig.from_dict"),
+        ({"weights": True}, "collections.weights: True is not a CollectionConfig"),
+    ],
+)
+def test_what_only_plain_values_may_say(collections: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        tensometer.MonitorConfig(collections=collections)
 
 
 def test_a_rank_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

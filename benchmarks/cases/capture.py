@@ -125,7 +125,7 @@ def not_sampled(scale: Scale) -> Case:
 
     def hooks() -> None:
         """What the optimizer's hooks and monitor.step() do on such a step."""
-        for capture in monitors[0]._captures:
+        for _, capture in monitors[0]._attached.values():
             capture._before_update(0)
             capture._after_update(0)
         monitors[0].step(loss=0.5)

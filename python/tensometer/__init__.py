@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         summarize_many,
         summarize_units,
     )
+    from tensometer.capture.config import CollectionConfig, MonitorConfig
     from tensometer.monitor import Monitor
     from tensometer.scanner import scan
     from tensometer.store import Run, Series, open_run
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 # Everything is imported when it is first used: the command line answers Ctrl-C while NumPy and the core are loaded, and
 # what belongs to training runs costs nothing to those who reduce.
 _WHERE = {
+    "CollectionConfig": "tensometer.capture.config",
     "Monitor": "tensometer.monitor",
+    "MonitorConfig": "tensometer.capture.config",
     "Run": "tensometer.store",
     "Series": "tensometer.store",
     "open_run": "tensometer.store",
@@ -37,10 +40,12 @@ _WHERE = {
 
 __all__ = [
     "Accumulator",
+    "CollectionConfig",
     "Comparison",
     "Histogram",
     "LogHistogram",
     "Monitor",
+    "MonitorConfig",
     "Run",
     "Series",
     "Summary",

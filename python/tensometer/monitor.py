@@ -2,19 +2,21 @@
 
 import atexit
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tensometer._core import summarize_many
-from tensometer.capture.collector import Collector, number
+from tensometer.capture.checks import check_choice, check_text, check_timeout, whole
+from tensometer.capture.collector import Collector
 from tensometer.capture.config import MonitorConfig
 from tensometer.capture.config_file import ENVIRONMENT, ConfigFile
 from tensometer.capture.nonfinite import Origin
+from tensometer.capture.process import process_group, rank_and_size
 from tensometer.capture.recorder import LastWords, unhandled_exception
-from tensometer.store import RunWriter, TensorKey
+from tensometer.notices import warn
+from tensometer.store import RunWriter
 
 if TYPE_CHECKING:
     from torch.amp import GradScaler
@@ -23,15 +25,19 @@ if TYPE_CHECKING:
 
     from tensometer.capture.torch_capture import TorchCapture
 
+# How long a process that is told to end by a signal may still store.
+_LAST_SECONDS = 5.0
+
 
 class Monitor:
     """Captures the summaries of a training run into a run directory or URL.
 
     config: a MonitorConfig, plain values of one, or the path of a TOML file of them, by default the one that the
     environment variable TENSOMETER_CONFIG names; when the file is edited, the next step follows. Settings of
-    MonitorConfig given by keyword (every=10) win over it. rank, world_size: by default those of RANK and WORLD_SIZE, or
-    one process. strict: raise errors of capture instead of warning once. A run that is there is continued behind its
-    last step. TypeError, ValueError or OSError for wrong settings; later no error is raised.
+    MonitorConfig given by keyword (every=10) win over it. rank, world_size: by default those of torch.distributed, if
+    it is initialised, or of RANK and WORLD_SIZE, or one process. strict: raise errors of capture instead of warning
+    once. A run that is there is continued behind its last step. TypeError, ValueError or OSError for wrong settings;
+    later, TypeError or ValueError for wrong arguments of the methods that say so, and no other error.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Monitor:
         strict: bool = False,
         **settings: Any,
     ) -> None:
+        check_choice("strict", strict, (True, False))
         if config is None:
             config = os.environ.get(ENVIRONMENT) or {}
         self._settings = settings
@@ -51,15 +58,18 @@ class Monitor:
         if self._file is not None:
             config = self._file.read()
         chosen = self._with_settings(config)  # type: ignore[arg-type]
-        own_rank = _from_environment("RANK", 0) if rank is None else rank
-        size = max(_from_environment("WORLD_SIZE", 1), own_rank + 1) if world_size is None else world_size
+        self._place = own_rank, size = rank_and_size(rank, world_size)
+        self._place_is_certain = rank is not None
         self._writer = RunWriter(
             url, rank=own_rank, world_size=size, config=chosen.to_dict(), flush_seconds=chosen.flush_seconds
         )
         self._collector = Collector(self._writer, chosen, strict=strict)
         self._origin = Origin(self._collector)
-        self._captures: list[TorchCapture] = []
-        self._last_words = LastWords(self._speak) if chosen.recorder else None
+        # By name: the model without what wraps it, and its capture.
+        self._attached: dict[str, tuple[Module, TorchCapture]] = {}
+        self._closed = False
+        self._last_words: LastWords | None = None
+        self._heed_signal()
         atexit.register(self._at_exit)
         self._begin()
 
@@ -75,7 +85,7 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._close(error)
+        self.close(error)
 
     def attach(
         self,
@@ -90,10 +100,19 @@ class Monitor:
 
         optimizer: one or several; gradients are then those that it is about to use, otherwise those at the end of the
         step. loss: a module that is called with predictions and labels. scaler: of automatic mixed precision, whose
-        scale and skipped steps are recorded. name: a prefix, for several models. TypeError for other objects.
+        scale and skipped steps are recorded. name: a prefix, for several models. A model that is attached already is
+        attached anew, with these arguments. TypeError for other objects, ValueError for the name of another model that
+        is attached. A closed monitor attaches nothing, and warns.
         """
         from tensometer.capture.torch_capture import TorchCapture
 
+        if self._closed:
+            warn("attach: the monitor is closed, and captures nothing")
+            return
+        check_text("name", name)
+        inner = _inner(model)
+        if name in self._attached and self._attached[name][0] is not inner:
+            raise ValueError(f"name: {name!r} is that of another model; give each its own, or detach() the other first")
         capture = TorchCapture(
             model,
             optimizer,
@@ -105,23 +124,36 @@ class Monitor:
             every_pass=self.config.micro_batches,
             clipping=self.config.clipping,
         )
-        self._captures.append(capture)
+        self.detach(model)
+        self._attached[name] = (inner, capture)
         self._collector.guard(capture.begin_step)
+        self._compare_place()
 
-    def detach(self) -> None:
-        """Remove all hooks from all models, to attach others."""
-        for capture in self._captures:
-            capture.detach()
-        self._captures.clear()
+    def _compare_place(self) -> None:
+        """Whether PyTorch's process group, which may have come after the monitor, agrees with what was found then."""
+        group = process_group()
+        if self._place_is_certain or group is None or group == self._place:
+            return
+        self._place_is_certain = True  # it is said once
+        (rank, size), (own, own_size) = group, self._place
+        sentence = f"torch.distributed says {rank} of {size}, this monitor writes as {own} of {own_size}"
+        advice = "initialise the process group before the Monitor is made, or give it rank= and world_size="
+        self._collector.misused(ValueError(f"rank: {sentence}; {advice}"))
+
+    def detach(self, model: "Module | None" = None) -> None:
+        """Remove all hooks from a model, or from all, to attach others. A model that is not attached: nothing."""
+        for name, (inner, capture) in list(self._attached.items()):
+            if model is None or inner is _inner(model):
+                capture.detach()
+                del self._attached[name]
 
     def record(self, name: str, tensor: object, *, collection: str = "custom") -> None:
-        """Capture any tensor that the engine reads, if this step is captured."""
-        if self._collector.wants(collection):
-            self._collector.guard(lambda: self._record(name, tensor, collection))
+        """Capture any tensor that the engine reads, if this step is captured. collection: one of those configured.
 
-    def _record(self, name: str, tensor: object, collection: str) -> None:
-        summary = summarize_many([tensor])[0]
-        self._collector.take(collection, [TensorKey(name, collection, summary.dtype, summary.shape)], [tensor])
+        Another tensor, name or collection is an error of capture: told, and nothing is recorded.
+        """
+        if self._collector.captures:
+            self._collector.guard(partial(self._collector.record, name, tensor, collection))
 
     def record_booster(self, booster: object, evals: "Sequence[tuple[Any, str]]" = ()) -> None:
         """Capture the last round of an XGBoost booster; see tensometer.capture.xgboost_booster.record_booster."""
@@ -131,37 +163,54 @@ class Monitor:
 
     def step(self, /, **scalars: object) -> None:
         """Close the step. By keyword: losses ("loss" is in the name) and metrics, numbers or tensors of one element."""
-        if self._collector.captures:
-            self._collector.guard(lambda: self._end(scalars))
+        if self._closed:
+            return
+        guard = self._collector.guard
+        captures = self._collector.captures
+        # Each by itself: one that fails does not take the others with it.
+        if captures:
+            guard(partial(self._take_losses_and_metrics, scalars))
+            for _, capture in self._attached.values():
+                guard(capture.end_step)
+        if captures or self._origin.watching:
+            guard(self._origin.end_step)
+        if captures:
+            guard(self._collector.end_step)
         self._collector.next_step()
         self._begin()
 
-    def _end(self, scalars: Mapping[str, object]) -> None:
-        try:
-            for collection, chosen in (("losses", True), ("metrics", False)):
-                values = {name: value for name, value in scalars.items() if ("loss" in name) is chosen}
-                table = self._collector.take_scalars(collection, values)
-                if chosen and table is not None and table.column("nonfinite").any():
-                    losses = {name: str(number(name, value)) for name, value in values.items()}
-                    self._origin.report("loss", {"losses": losses})
-            for capture in self._captures:
-                capture.end_step()
-        finally:
-            self._origin.end_step()
-            self._collector.end_step()
+    def _take_losses_and_metrics(self, scalars: Mapping[str, object]) -> None:
+        for collection, of_losses in (("losses", True), ("metrics", False)):
+            if not self._collector.wants(collection):
+                continue
+            named = {name: value for name, value in scalars.items() if ("loss" in name) is of_losses}
+            values = self._collector.numbers(named)
+            table = self._collector.take_scalars(collection, values)
+            if of_losses and table is not None and table.column("nonfinite").any():
+                self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
 
     def _begin(self) -> None:
         self._collector.guard(self._follow_file)
         self._collector.begin_step()
-        for capture in self._captures:
+        for _, capture in self._attached.values():
             self._collector.guard(capture.begin_step)
 
     def _follow_file(self) -> None:
         if self._file is None or not self._file.changed():
             return
-        config = self._with_settings(self._file.read())
+        try:
+            asked = self._with_settings(self._file.read())
+        except (OSError, TypeError, ValueError) as error:
+            self._collector.misused(error)
+            return
+        config = asked.keeping_fixed(self.config)
         self._collector.configure(config)
+        self._heed_signal()
         self._collector.event("config", config.to_dict())
+        if config != asked:
+            names = ", ".join(config.differing(asked))
+            what = f"{self._file.path}: {names}: cannot change while training runs; a new Monitor is needed"
+            self._collector.misused(ValueError(what))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -181,9 +230,13 @@ class Monitor:
         return self._collector.config
 
     def resume_at(self, step: int) -> None:
-        """Number the step in progress, for a loop that goes on from a checkpoint. A step that is past: nothing."""
-        if step > self.current_step:
-            self._collector.step = step
+        """Number the step in progress, for a loop that goes on from a checkpoint. A step that is past: nothing.
+
+        TypeError or ValueError if it is no whole number from 0.
+        """
+        number = whole("step", step, 0)
+        if number > self.current_step and not self._closed:
+            self._collector.step = number
             self._begin()
 
     @property
@@ -208,36 +261,56 @@ class Monitor:
 
     def dump(self, reason: str = "request") -> None:
         """Store the steps that the flight recorder holds, and say in the run why."""
-        self._collector.guard(lambda: self._collector.dump(reason))
+        if not self._closed:
+            self._collector.guard(partial(self._collector.dump, reason))
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until everything captured so far can be read; False if it cannot after `timeout` seconds."""
+        """Wait until everything captured so far can be read; False if it cannot after `timeout` seconds.
+
+        TypeError or ValueError if the timeout is no number of seconds.
+        """
+        check_timeout("timeout", timeout)
         return self._writer.flush(timeout)
 
-    def close(self) -> None:
-        """Remove all hooks and store what is left. The monitor captures nothing afterwards."""
-        self._close(None)
+    def close(self, error: BaseException | None = None) -> None:
+        """Remove all hooks and store what is left. The monitor captures nothing afterwards.
 
-    def _close(self, error: BaseException | None) -> None:
+        error: what ends the training, if it is an exception, as at the end of a with block: then what the step in
+        progress has captured so far is stored too, and what the flight recorder holds, and an event says why.
+        """
+        if self._closed:
+            return
+        self._closed = True
         atexit.unregister(self._at_exit)
-        if error is not None and self.config.recorder:
-            self.dump(f"{type(error).__name__}: {error}")
+        if error is not None:
+            self._collector.guard(self._origin.end_step)
+            self._collector.guard(partial(self._collector.break_off, f"{type(error).__name__}: {error}"))
         if self._last_words is not None:
             self._last_words.close()
         self.detach()
+        self._collector.close()
         self._writer.close(self.config.close_seconds)
 
     def _at_exit(self) -> None:
-        self._close(unhandled_exception())
+        self.close(unhandled_exception())
 
-    def _speak(self, reason: str) -> None:
+    def _heed_signal(self) -> None:
+        """Listen to the signal that ends the process as long as there is a flight recorder."""
+        if self.config.recorder and self._last_words is None:
+            self._last_words = LastWords(self._speak)
+        elif not self.config.recorder and self._last_words is not None:
+            self._last_words.close()
+            self._last_words = None
+
+    def _speak(self, reason: str, ends: bool) -> None:
         self.dump(reason)
-        self._writer.close(5.0)
+        if ends:
+            self._writer.close(_LAST_SECONDS)
+        else:
+            self._writer.flush(_LAST_SECONDS)
 
 
-def _from_environment(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
-    if text and not text.isdecimal():
-        warnings.warn(f"tensometer: {name}={text!r} is no number, and is ignored", RuntimeWarning, stacklevel=4)
-        return default
-    return int(text or default)
+def _inner(model: "Module") -> "Module":
+    from tensometer.capture.torch_tensors import unwrapped
+
+    return unwrapped(model)[0]

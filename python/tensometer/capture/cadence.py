@@ -17,10 +17,16 @@ class Cadence:
         self.config = config
 
     def due(self, step: int, now: float) -> Mapping[str, CollectionConfig]:
-        """Collections to be stored at this step. now: a clock in seconds."""
+        """Collections to be stored at this step, which begins now. now: a clock in seconds."""
         config = self.config
         # Most steps of most runs: nothing is due, and this is all that is done.
         return {name: chosen for name, chosen in config.collections.items() if self._is_due(name, chosen, step, now)}
+
+    def passed(self, due: Mapping[str, CollectionConfig], began: float) -> None:
+        """A step is over at which these were due: the clocks of those that are captured by time start anew."""
+        for name, chosen in due.items():
+            if chosen.seconds is not None:
+                self._last[name] = began
 
     def captured(self, step: int, due: Mapping[str, CollectionConfig]) -> Mapping[str, CollectionConfig]:
         """Collections to be captured at this step, stored or not."""
@@ -31,19 +37,14 @@ class Cadence:
     def _is_due(self, name: str, chosen: CollectionConfig, step: int, now: float) -> bool:
         if chosen.steps is not None:
             return step in chosen.steps
-        if not self._within(chosen, step):
+        start, stop = self.config.span(chosen)
+        if step < start or (stop is not None and step >= stop):
             return False
         if chosen.seconds is not None:
-            if now - self._last.get(name, -float("inf")) < chosen.seconds:
-                return False
-            self._last[name] = now
-            return True
+            return now - self._last.get(name, -float("inf")) >= chosen.seconds
         every = self.config.every if chosen.every is None else chosen.every
-        return (step - self._start(chosen)) % every == 0
+        return (step - start) % every == 0
 
     def _within(self, chosen: CollectionConfig, step: int) -> bool:
-        stop = self.config.stop if chosen.stop is None else chosen.stop
-        return step >= self._start(chosen) and (stop is None or step < stop)
-
-    def _start(self, chosen: CollectionConfig) -> int:
-        return self.config.start if chosen.start is None else chosen.start
+        start, stop = self.config.span(chosen)
+        return step >= start and (stop is None or step < stop)

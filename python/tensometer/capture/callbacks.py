@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from tensometer.capture.deferred import Deferred
 from tensometer.monitor import Monitor
+from tensometer.notices import warn
 from tensometer.store import open_place
 
 
@@ -77,8 +77,8 @@ class MonitoredLoop:
             for name, value in waiting.items():
                 self.monitor.record(name, value, collection="losses" if "loss" in name else "metrics")
 
-    def end(self) -> None:
-        """Training is over: remove all hooks; close the monitor, unless it is the caller's."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Training is over: remove all hooks; close the monitor, unless it is the caller's. error: what ended it."""
         monitor, self.monitor = self.monitor, None
         self._waiting.clear()
         if monitor is None:
@@ -86,7 +86,7 @@ class MonitoredLoop:
         if monitor is self._target:
             monitor.detach()
         else:
-            monitor.close()
+            monitor.close(error)
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a part of a callback so that no error of it reaches training; those of strict monitors do."""
@@ -98,11 +98,7 @@ class MonitoredLoop:
                 raise
             if not self._warned:
                 self._warned = True
-                warnings.warn(
-                    f"tensometer: a callback failed: {type(error).__name__}: {error}; training goes on",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
+                warn(f"a callback failed: {type(error).__name__}: {error}; training goes on")
 
 
 def _number(value: Any) -> np.float64:

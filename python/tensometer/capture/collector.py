@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,10 @@ import numpy as np
 
 from tensometer._core import SummaryTable, summarize_many, summarize_units
 from tensometer.capture.cadence import Cadence
-from tensometer.capture.config import CollectionConfig, MonitorConfig
+from tensometer.capture.checks import check_text
+from tensometer.capture.config import CollectionConfig, MonitorConfig, check_collection
 from tensometer.capture.recorder import FlightRecorder
+from tensometer.notices import warn
 from tensometer.store import Record, RunWriter, TensorKey
 from tensometer.tensors import bytes_of
 
@@ -36,6 +37,7 @@ class Collector:
         self._last_keys: dict[str, list[TensorKey]] = {}
         self._scalar_keys: dict[tuple[str, str], TensorKey] = {}
         self._nanoseconds = self._spent = self._captured_steps = 0
+        self._began = 0.0
         self.named_phase = ""
         self.step = writer.last_step() + 1
 
@@ -45,8 +47,9 @@ class Collector:
         return self._cadence.config
 
     def configure(self, config: MonitorConfig) -> None:
-        """Other settings from the next step on. The flight recorder keeps its length."""
+        """Other settings from the next step on."""
         self._cadence.replace(config)
+        self._recorder.resize(config.recorder)
 
     @property
     def overhead(self) -> float:
@@ -59,9 +62,18 @@ class Collector:
         return bool(self._captured)
 
     def begin_step(self) -> None:
-        """Decide what is captured."""
-        self._due = self._cadence.due(self.step, time.monotonic())
+        """Decide what is captured. Asked again, as for another number of the step, it decides anew."""
+        self._began = time.monotonic()
+        self._due = self._cadence.due(self.step, self._began)
         self._captured = self._cadence.captured(self.step, self._due)
+
+    def break_off(self, reason: str) -> None:
+        """Training ends in the midst of this step: hand over what was captured of it, and of those before."""
+        if self._parts:
+            self.end_step()
+        self.event("interrupted", {"reason": reason})
+        if self.config.recorder:
+            self.dump(reason)
 
     def end_step(self) -> None:
         """Hand over what was captured."""
@@ -85,7 +97,13 @@ class Collector:
             self._spent += self._nanoseconds
             self._captured_steps += 1
         self._nanoseconds = 0
+        self._cadence.passed(self._due, self._began)
         self.step += 1
+
+    def close(self) -> None:
+        """Capture nothing more."""
+        self._due = self._captured = {}
+        self._parts.clear()
 
     def dump(self, reason: str) -> None:
         """Store what the flight recorder holds."""
@@ -136,32 +154,48 @@ class Collector:
         if not keys:
             return None
         phase = phase or self.phase_of()
-        table = None
         try:
             table = self._summaries(tensors, chosen, summarize)
         except Exception as error:
-            if self.strict or len(keys) == 1:
+            if len(keys) == 1:
                 raise
             # One that cannot be read does not take the others with it.
-            self._problem(error)
+            self.failed(error)
             self._take_each(collection, keys, tensors, phase, chosen)
-        else:
-            self._parts.append((collection, phase, self._same_as_before(collection, keys), table))
-            if chosen.units:
-                self._take_units(collection, keys, tensors, phase, chosen)
-        if chosen.save == "raw":
-            for key, tensor in zip(keys, tensors, strict=True):
-                self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
+            return None
+        self._keep(collection, keys, tensors, table, phase, chosen)
         return table
 
+    def record(self, name: str, tensor: Any, collection: str) -> None:
+        """Keep a tensor of which only the name is known before it is reduced."""
+        check_text("name", name)
+        check_collection("collection", collection)
+        chosen = self._captured.get(collection)
+        if chosen is None or not self.wants(collection) or not chosen.takes(name, None, 0):
+            return
+        table = self._summaries([tensor], chosen)
+        key = TensorKey(name, collection, table[0].dtype, table[0].shape)
+        if self.takes(collection, key):
+            self._keep(collection, [key], [tensor], table, self.phase_of(), chosen)
+
+    def numbers(self, values: Mapping[str, object]) -> dict[str, float]:
+        """Numbers, and tensors of one element, as numbers; one that is neither does not take the others with it."""
+        found = {}
+        for name, value in values.items():
+            try:
+                found[name] = _number(name, value)
+            except Exception as error:
+                self.failed(error)
+        return found
+
     def take_scalars(
-        self, collection: str, values: Mapping[str, object], phase: str | None = None
+        self, collection: str, values: Mapping[str, float], phase: str | None = None
     ) -> SummaryTable | None:
         """Keep numbers; see Sink."""
         if not values or not self.wants(collection, phase):
             return None
         keys = [self._scalar_key(collection, name) for name in values]
-        numbers = [np.float64(number(name, value)) for name, value in values.items()]
+        numbers = [np.float64(value) for value in values.values()]
         return self.take(collection, keys, numbers, phase, summarize=_summarize_scalars)
 
     def _same_as_before(self, collection: str, keys: Sequence[TensorKey]) -> Sequence[TensorKey]:
@@ -188,24 +222,28 @@ class Collector:
             work()
         # Whatever goes wrong in capture, training goes on.
         except Exception as error:
-            if self.strict:
-                raise
-            self._problem(error)
+            self.failed(error)
         finally:
             self._nanoseconds += time.perf_counter_ns() - begin
 
-    def _problem(self, error: Exception) -> None:
-        sentence = f"{type(error).__name__}: {error}"
+    def failed(self, error: Exception, what: str = "") -> None:
+        """An error of capture is told in the run, each once, and the first in a warning too; raised if `strict`."""
+        if self.strict:
+            raise error
+        sentence = f"{type(error).__name__}: {what}{error}"
         if sentence in self._problems or len(self._problems) == _MOST_PROBLEMS:
             return
         self._problems.add(sentence)
         self.event("problem", {"error": sentence})
         if len(self._problems) == 1:
-            warnings.warn(
-                f"tensometer: step {self.step} could not be captured: {sentence}; training goes on",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            warn(f"step {self.step} could not be captured: {sentence}; training goes on")
+
+    def misused(self, error: Exception) -> None:
+        """What only a person can mend is told in the run and in a warning, each time; raised if `strict`."""
+        if self.strict:
+            raise error
+        self.event("problem", {"error": f"{type(error).__name__}: {error}"})
+        warn(f"{error}; training goes on")
 
     def _summaries(
         self, tensors: Sequence[Any], chosen: CollectionConfig, summarize: Summarize = summarize_many
@@ -222,9 +260,26 @@ class Collector:
     ) -> None:
         for key, tensor in zip(keys, tensors, strict=True):
             try:
-                self._parts.append((collection, phase, [key], self._summaries([tensor], chosen)))
+                self._keep(collection, [key], [tensor], self._summaries([tensor], chosen), phase, chosen)
             except Exception as error:
-                self._problem(type(error)(f"{key.name}: {error}"))
+                self.failed(error, f"{key.name}: ")
+
+    def _keep(
+        self,
+        collection: str,
+        keys: Sequence[TensorKey],
+        tensors: Sequence[Any],
+        table: SummaryTable,
+        phase: str,
+        chosen: CollectionConfig,
+    ) -> None:
+        self._parts.append((collection, phase, self._same_as_before(collection, keys), table))
+        if chosen.units:
+            self._take_units(collection, keys, tensors, phase, chosen)
+        # Not of steps that only the flight recorder holds: whole tensors would fill the memory.
+        if chosen.save == "raw" and collection in self._due:
+            for key, tensor in zip(keys, tensors, strict=True):
+                self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
 
     def _take_units(
         self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, chosen: CollectionConfig
@@ -245,8 +300,7 @@ def _summarize_scalars(numbers: Sequence[np.float64], *, threads: int | None, **
     return summarize_units(np.array(numbers), 0, threads=threads)
 
 
-def number(name: str, value: Any) -> float:
-    """A number, or the only element of a tensor. TypeError for anything else, which `name` is said to be."""
+def _number(name: str, value: Any) -> float:
     try:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -9,7 +9,9 @@ from typing import Any
 from tensometer.capture.checks import (
     check_choice,
     check_expression,
+    check_range,
     check_seconds,
+    check_text,
     check_whole,
     checked_tuple,
     known,
@@ -40,6 +42,9 @@ COLLECTIONS = (
 _ASKED_FOR = ("updates", "activations", "optimizer_state")
 DEFAULT_COLLECTIONS = tuple(name for name in COLLECTIONS if name not in _ASKED_FOR)
 SAVES = ("summary", "raw")
+# What models, their hooks and the writer were made with.
+FIXED_SETTINGS = ("micro_batches", "clipping", "flush_seconds")
+_NO_CHOICE = "cannot be chosen: one pass computes all, and a row of them takes some 24 bytes whichever are kept"
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,14 @@ def _defaults(name: str) -> CollectionConfig:
 class MonitorConfig:
     """All settings of a monitor. TypeError or ValueError, naming the key, for values that mean nothing.
 
-    every, start, stop: steps start, start + every, ... below stop are captured. collections: what is captured, by name.
-    resolution: bins an octave are 2 to this power (0 to 7). threads: None for the engine's default.
-    flush_seconds: how long a summary may wait before it is stored. close_seconds: how long close() waits for a place
-    that takes nothing, before it drops what is left. recorder: so many steps are captured whole and kept in memory, to
-    be written when something happens; 0 for none. micro_batches: record the activations, inputs,
-    predictions and labels of every forward pass of a step, not of the first alone. clipping: record the gradients' norm
-    as the last backward pass left it, before clipping, which takes one more pass over the gradients.
+    every, start, stop: steps start, start + every, ... below stop are captured. collections: exactly these are
+    captured, by name; from_dict() takes lists of names, and changes of the defaults. resolution: bins an octave are 2
+    to this power (0 to 7). threads: None for the engine's default. flush_seconds: how long a summary may wait before it
+    is stored. close_seconds: how long close() waits for a place that takes nothing, before it drops what is left.
+    recorder: so many steps are captured whole and kept in memory, to be written when something happens; 0 for none.
+    micro_batches: record the activations, inputs, predictions and labels of every forward pass of a step, not of the
+    first alone. clipping: record the gradients' norm as the last backward pass left it, before clipping, which takes
+    one more pass over the gradients.
     """
 
     every: int = 10
@@ -139,9 +145,34 @@ class MonitorConfig:
         check_seconds("close_seconds", self.close_seconds)
         check_choice("micro_batches", self.micro_batches, (True, False))
         check_choice("clipping", self.clipping, (True, False))
-        for name in self.collections:
-            if name not in COLLECTIONS:
-                raise ValueError(f"collections: {unknown(name, COLLECTIONS)}")
+        check_range("start", self.start, self.stop)
+        if not isinstance(self.collections, Mapping):
+            raise TypeError(
+                f"collections: {self.collections!r} is not a mapping from names to CollectionConfig;"
+                " lists of names are for MonitorConfig.from_dict"
+            )
+        for name, chosen in self.collections.items():
+            check_collection("collections", name)
+            if not isinstance(chosen, CollectionConfig):
+                raise TypeError(
+                    f"collections.{name}: {chosen!r} is not a CollectionConfig; plain values are for"
+                    " MonitorConfig.from_dict"
+                )
+            check_range(f"collections.{name}.start", *self.span(chosen))
+
+    def span(self, chosen: CollectionConfig) -> tuple[int, int | None]:
+        """The first step at which a collection may be captured, and the one before which it ends."""
+        start = self.start if chosen.start is None else chosen.start
+        return start, self.stop if chosen.stop is None else chosen.stop
+
+    def keeping_fixed(self, before: "MonitorConfig") -> "MonitorConfig":
+        """These settings, but for FIXED_SETTINGS those of before."""
+        return dataclasses.replace(self, **{name: getattr(before, name) for name in FIXED_SETTINGS})
+
+    def differing(self, other: "MonitorConfig") -> list[str]:
+        """Names of the settings that another has otherwise."""
+        names = (one.name for one in dataclasses.fields(self))
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as run.json keeps them and from_dict takes them."""
@@ -163,14 +194,23 @@ class MonitorConfig:
         return cls(**settings)
 
 
+def check_collection(argument: str, name: object) -> None:
+    """The name of a collection. TypeError or ValueError, which names the nearest, for anything else."""
+    check_text(argument, name)
+    if name not in COLLECTIONS:
+        raise ValueError(f"{argument}: {unknown(str(name), COLLECTIONS)}")
+
+
 def _collections(given: object) -> dict[str, CollectionConfig]:
+    if not isinstance(given, Mapping | list | tuple | set | frozenset):
+        raise TypeError(f"collections: {given!r} is neither a list of names nor a mapping")
+    for name in given:
+        check_collection("collections", name)
     if isinstance(given, Mapping):
         changed = dict.fromkeys(DEFAULT_COLLECTIONS, True) | dict(given)
         chosen = {name: value for name, value in changed.items() if value is not False}
-    elif isinstance(given, list | tuple | set | frozenset):
-        chosen = dict.fromkeys(given, True)
     else:
-        raise TypeError(f"collections: {given!r} is neither a list of names nor a mapping")
+        chosen = dict.fromkeys(given, True)
     result = {}
     for name, value in chosen.items():
         if isinstance(value, CollectionConfig):
@@ -178,6 +218,8 @@ def _collections(given: object) -> dict[str, CollectionConfig]:
         elif value is True:
             result[name] = _defaults(name)
         elif isinstance(value, Mapping):
+            if "statistics" in value:
+                raise ValueError(f"collections.{name}.statistics: {_NO_CHOICE}")
             settings = {**dataclasses.asdict(_defaults(name)), **known(f"collections.{name}", value, CollectionConfig)}
             try:
                 result[name] = CollectionConfig(**settings)

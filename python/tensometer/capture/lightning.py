@@ -63,9 +63,9 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
         """Close the last step, and finish the run."""
         self._loop.guard(partial(self._end, trainer))
 
-    def on_exception(self, trainer: Any, *_: object) -> None:
-        """Finish the run, whatever has happened."""
-        self._loop.guard(partial(self._end, trainer))
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Finish the run, and say in it what has happened."""
+        self._loop.guard(partial(self._end, trainer, exception))
 
     def _begin(self, trainer: Any, module: Any) -> None:
         self._stepped = trainer.global_step
@@ -94,11 +94,11 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
             self._stepped = trainer.global_step
             self._loop.end_step()
 
-    def _end(self, trainer: Any) -> None:
+    def _end(self, trainer: Any, error: BaseException | None = None) -> None:
         try:
             self._end_step(trainer)
         finally:
-            self._loop.end()
+            self._loop.end(error)
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -37,7 +37,10 @@ class Origin:
             self._found = (where, data)
 
     def end_step(self) -> None:
-        """Tell what was found, and watch modules in the next steps unless it was a module."""
+        """Of steps that are captured or watched: tell what was found, and watch modules in the next, or no longer.
+
+        Once a module is named there is nothing to watch for.
+        """
         self._watched = max(0, self._watched - 1)
         if self._found is None:
             return

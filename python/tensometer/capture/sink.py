@@ -38,9 +38,9 @@ class Sink(Protocol):
         """
 
     def take_scalars(
-        self, collection: str, values: Mapping[str, object], phase: str | None = None
+        self, collection: str, values: Mapping[str, float], phase: str | None = None
     ) -> SummaryTable | None:
-        """Keep numbers, or tensors of one element; a table as take() returns it."""
+        """Keep numbers; a table as take() returns it."""
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""

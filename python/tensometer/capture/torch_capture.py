@@ -77,6 +77,8 @@ class TorchCapture:
         _check_module("model", model)
         if loss is not None:
             _check_module("loss", loss)
+        if scaler is not None and not callable(getattr(scaler, "get_scale", None)):
+            raise TypeError(f"scaler: {type(scaler).__name__} has no get_scale(), as a GradScaler of PyTorch has")
         optimizers = _optimizers(optimizer)
         share_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self._model, _ = unwrapped(model)

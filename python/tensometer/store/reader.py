@@ -180,7 +180,7 @@ class Run:
     def events(self, kind: str | None = None, rank: int | None = None) -> list[Event]:
         """Facts that are no numbers, in the order of their steps, then in the order of writing.
 
-        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder,
+        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder, interrupted,
         raw, end.
         """
         found = [one for one, of in self._events if kind in (None, one.kind) and rank in (None, of)]

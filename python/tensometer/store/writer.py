@@ -5,7 +5,6 @@ import json
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tensometer._core import __version__
+from tensometer.notices import warn
 from tensometer.store.place import Place, open_place
 from tensometer.store.raw import check_raw, encode_raw
 from tensometer.store.segment import VERSION, Event, Record, SegmentError, TensorKey, decode_segment, encode_segment
@@ -194,7 +194,7 @@ class RunWriter:
     def _warn(self) -> None:
         if self.problems and not self._warned:
             self._warned = True
-            warnings.warn(f"tensometer: {self.problems[0]}; training goes on", RuntimeWarning, stacklevel=3)
+            warn(f"{self.problems[0]}; training goes on")
 
     def _work(self) -> None:
         while (batch := self._due()) is not None:
