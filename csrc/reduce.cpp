@@ -186,11 +186,10 @@ void plan(const Piece& piece, std::vector<Chunk>& chunks) {
   std::uint64_t block = piece.partial->blocks, at = 0;
   while (at < piece.count) {
     const std::uint64_t whole = (piece.count - at) / block_size;
-    const bool cut = sampled && sampled_until(block) <= fold_width;  // within the first group
-    const bool groups = block % fold_width == 0 && whole >= fold_width && !cut;
-    std::uint64_t blocks = groups ? std::min(whole / fold_width, most) * fold_width
-                                  : std::min(fold_width - block % fold_width, chunk_blocks);
-    if (cut) blocks = std::min(blocks, sampled_until(block) - block);
+    const std::uint64_t alike = sampled ? sampled_until(block) - block : UINT64_MAX;
+    const bool groups = block % fold_width == 0 && std::min(whole, alike) >= fold_width;
+    const std::uint64_t blocks = groups ? std::min(std::min(whole, alike) / fold_width, most) * fold_width
+                                        : std::min({fold_width - block % fold_width, chunk_blocks, alike});
     const std::uint64_t count = std::min(blocks * block_size, piece.count - at);
     chunks.push_back({piece.partial, piece.reader, piece.first + at, count, block, groups});
     at += count;

@@ -138,9 +138,23 @@ TensorSummary total(const SummaryTable& table) {
   return sum;
 }
 
+// Of all rows of all tables, whatever their dtypes.
+double norm(const py::iterable& tables) {
+  const FloatEnvironment environment;
+  Summary all;
+  for (const py::handle table : tables) {
+    for (const TensorSummary& row : instance_of<SummaryTable>(table, "tables", "SummaryTable").rows) {
+      merge(all, row.summary);
+    }
+  }
+  return all.l2();
+}
+
 }  // namespace
 
 void register_table(py::module_& m) {
+  m.def("norm", &norm, py::arg("tables"),
+        "Euclidean norm of all finite elements that tables are of; 0 if there are none.");
   py::class_<SummaryTable>(m, "SummaryTable", py::is_final(), R"(The summaries of many tensors, or of the units of one.
 
 table[i] and table[name] are Summary objects; column(statistic) is a NumPy array over the rows.)")
