@@ -48,6 +48,8 @@ def test_show(place: Path) -> None:
         (("ls", "missing"), "missing: there is no run here (no run.json)"),
         (("ls", ""), "url: the path is empty"),
         (("ls", "{run}", "--collection", "weights"), "nothing was recorded that was asked for"),
+        (("ls", "{run}", "--collection", "loses"), "collection: 'loses' is not in the run; the nearest are losses"),
+        (("show", "{run}", "loss", "--phase", "evl"), "phase: 'evl' is not in the run; the nearest are eval"),
         (("show", "{run}", "los"), "'los' was not recorded; the nearest are loss"),
         (("show", "{run}", "loss", "--statistics", "l7"), "statistic: 'l7' is unknown"),
         (("show", "{run}", "loss", "--last", "0"), "must be a positive integer"),

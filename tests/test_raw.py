@@ -40,8 +40,10 @@ def test_what_a_monitor_keeps(tmp_path: Path) -> None:
     assert run.series("keep")["max"].tolist() == [5, 7]
     with pytest.raises(KeyError, match="'keep' was not kept whole at step 1; it was at steps 0, 2"):
         run.tensor("keep", 1)
-    with pytest.raises(KeyError, match="'other' was not kept whole at step 0"):
-        run.tensor("other", 0)
+    with pytest.raises(KeyError, match=r"'kept' was not kept whole; the nearest are keep"):
+        run.tensor("kept", 0)
+    with pytest.raises(KeyError, match="collection: 'costum' is not in the run; the nearest are custom"):
+        run.tensor("keep", 0, collection="costum")
     with Monitor(tmp_path, every=1, collections=settings) as monitor:
         monitor.record("keep", np.zeros(1))
         monitor.step()
@@ -92,11 +94,11 @@ def test_what_cannot_be_kept(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_dropped(tmp_path: Path) -> None:
-    writer = tensometer.store.RunWriter(tmp_path, queue_bytes=100, flush_seconds=60)
+    writer = tensometer.store.RunWriter(tmp_path, queue_bytes=6000, flush_seconds=60)
     for step in range(3):
-        writer.raw(step, 0.0, "train", TensorKey("x", "custom", "uint8", (60,)), bytes(60))
+        writer.raw(step, 0.0, "train", TensorKey("x", "custom", "uint8", (4000,)), bytes(4000))
     writer.close()
     assert writer.dropped == 2
     run = open_run(tmp_path)
     assert [event.step for event in run.events("raw")] == [0]
-    assert run.tensor("x", 0).tolist() == [0] * 60
+    assert run.tensor("x", 0).tolist() == [0] * 4000

@@ -57,7 +57,7 @@ def submit(steps):
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    writer = RunWriter(place / "run", flush_seconds=0.01, queue_rows=50)
+    writer = RunWriter(place / "run", flush_seconds=0.01, queue_bytes=25_000)
     submit(range(10))
     assert writer.flush()
     with open(place / "ballast", "wb", buffering=0) as ballast:

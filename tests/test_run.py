@@ -2,9 +2,6 @@
 
 import gc
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -14,24 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensometer
+from run_records import record, write
 from tensometer import store
 from tensometer.store import Record, RunWriter, TensorKey, open_run
-
-
-def record(step: int, *, phase: str = "train", size: int = 10, histogram: bool = True) -> Record:
-    """Two tensors whose numbers tell the step."""
-    tensors = {"w": np.full(size, step, np.float32), "b": np.arange(size, dtype=np.float32) + step}
-    keys = [TensorKey(name, "weights", "float32", (size,)) for name in tensors]
-    table = tensometer.summarize_many(tensors, histogram=histogram, resolution=3)
-    return Record(step, 1e9 + step, phase, keys, table)
-
-
-def write(url: Path | str, steps: range, **options: Any) -> None:
-    writer = RunWriter(url, **options)
-    for step in steps:
-        writer.submit(record(step, phase="eval" if step % 10 == 9 else "train"))
-    assert writer.close()
-    assert (writer.dropped, writer.problems) == (0, [])
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
@@ -42,11 +24,13 @@ def test_what_was_written_is_read(tmp_path: Path, rows: int) -> None:
     assert run.ranks == [0]
     assert [key.name for key in run.tensors()] == ["w", "b"]
     assert [key.name for key in run.tensors(collection="weights", regex="^b")] == ["b"]
-    assert run.tensors(collection="gradients") == []
+    with pytest.raises(KeyError, match="collection: 'weihts' is not in the run; the nearest are weights"):
+        run.tensors(collection="weihts")
     assert run.phases == ["train", "eval"]
     assert run.steps().tolist() == list(range(50))
     assert run.steps("eval").tolist() == [9, 19, 29, 39, 49]
-    assert run.steps("test").tolist() == []
+    with pytest.raises(KeyError, match="phase: 'trian' is not in the run; the nearest are train"):
+        run.steps("trian")
     series = run.series("w")
     assert len(series) == 50
     assert series.key == TensorKey("w", "weights", "float32", (10,))
@@ -89,8 +73,13 @@ def test_names_that_were_not_recorded(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     with pytest.raises(KeyError, match="'ww' was not recorded; the nearest are w"):
         run.series("ww")
-    with pytest.raises(KeyError, match="'w' was not recorded"):
+    with pytest.raises(KeyError, match="rank: 3 is not in the run; there are 0"):
         run.series("w", rank=3)
+    with pytest.raises(KeyError, match="rank: 1 is not in the run; there are 0"):
+        run.events(rank=1)
+    where = "'w' was not recorded in phase 'eval'; it was in collections weights, phases train, by ranks 0"
+    with pytest.raises(KeyError, match=where):
+        run.series("w", phase="eval")
     with pytest.raises(ValueError, match="statistic: 'l7' is unknown"):
         run.series("w")["l7"]
 
@@ -122,8 +111,8 @@ def test_ranks(tmp_path: Path) -> None:
     assert run.ranks == [0, 1]
     assert [run.series("w", rank=rank).steps.tolist() for rank in (None, 0, 1)] == [[0, 1, 2, 3]] * 2 + [[1, 2, 3]]
     assert run.steps(rank=1).tolist() == [1, 2, 3]
-    with pytest.raises(ValueError, match="rank: 2 is not from 0 to 1"):
-        RunWriter(tmp_path, rank=2, world_size=2)
+    assert [(event.kind, event.rank) for event in run.events()] == [("end", 0), ("end", 1)]
+    assert [event.rank for event in run.events("end", rank=1)] == [1]
 
 
 def test_damaged_segments_are_named_and_skipped(tmp_path: Path) -> None:
@@ -198,103 +187,6 @@ def test_segments_close_by_time(tmp_path: Path) -> None:
     writer.close()
 
 
-class Failing:
-    """A place that takes nothing for a while."""
-
-    url = "failing://"
-
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
-        self.files: dict[str, bytes] = {}
-
-    def read(self, name: str) -> bytes:
-        return self.files[name]
-
-    def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("refused")
-        if name in self.files and not replace:
-            raise FileExistsError(name)
-        self.files[name] = data
-
-    def names(self, folder: str = "") -> list[str]:
-        return [name.rpartition("/")[2] for name in self.files if name.startswith(folder)]
-
-
-def test_a_place_that_comes_back_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Failing(3)
-    monkeypatch.setattr(store.writer, "open_place", lambda _: place)
-    writer = RunWriter("failing://", flush_rows=1)
-    writer.submit(record(0))
-    deadline = time.monotonic() + 10
-    while not writer.problems:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    with pytest.warns(RuntimeWarning, match="could not be stored: ConnectionError: refused; training goes on"):
-        writer.submit(record(1))
-    for step in range(2, 5):
-        writer.submit(record(step))
-    assert writer.close()
-    assert writer.dropped == 0
-    assert len(place.files) == 7  # run.json, five records, the end
-    assert len(writer.problems) == 1
-
-
-def test_a_place_that_stays_away_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.writer, "open_place", lambda _: Failing(10**9))
-    writer = RunWriter("failing://", flush_rows=1, queue_rows=10)
-
-    def training() -> None:
-        for step in range(50):
-            begin = time.perf_counter()
-            writer.submit(record(step))
-            assert time.perf_counter() - begin < 0.1
-            time.sleep(0.002)
-
-    with pytest.warns(RuntimeWarning, match="training goes on"):
-        training()
-    assert not writer.close(timeout=0.2)
-    assert writer.dropped == 100
-    writer.submit(record(99))
-    assert writer.dropped == 102
-
-
-def test_a_read_only_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    writer = RunWriter(tmp_path / "file" / "run")
-    writer.submit(record(0))
-    with pytest.warns(RuntimeWarning, match="NotADirectoryError"):
-        assert not writer.close(timeout=0.5)
-    assert writer.dropped == 2
-
-
-@pytest.mark.filterwarnings("ignore")  # of a process with threads that forks
-def test_the_child_of_a_fork_writes_nothing(tmp_path: Path) -> None:
-    writer = RunWriter(tmp_path)
-    writer.submit(record(0))
-    child = os.fork()
-    if child == 0:
-        writer.submit(record(1))
-        os._exit(0 if not writer.close() else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert writer.close()
-    assert open_run(tmp_path).steps().tolist() == [0]
-
-
-def test_an_interpreter_that_ends_flushes(tmp_path: Path) -> None:
-    program = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_run import RunWriter, record
-writer = RunWriter({str(tmp_path)!r}, flush_seconds=1000)
-for step in range(3):
-    writer.submit(record(step))
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
-    assert open_run(tmp_path).steps().tolist() == [0, 1, 2]
-
-
 def test_any_url(rng: np.random.Generator) -> None:
     url = f"memory://runs/{rng.integers(1 << 60)}"
     write(url, range(5), flush_rows=2)
@@ -357,6 +249,28 @@ def test_a_segment_that_cannot_be_fetched_is_tried_again(tmp_path: Path, monkeyp
     assert run.series("w").steps.tolist() == [0, 1, 2]
     assert run.damaged == {}
     assert run.ended
+
+
+def test_a_place_that_cannot_be_listed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, range(2))
+    run = open_run(tmp_path)
+    write(tmp_path, range(2, 4))
+    kind = type(store.open_place(tmp_path))
+    names = kind.names
+
+    def fails(self: Any, folder: str = "") -> list[str]:
+        raise ConnectionError("reset by peer")
+
+    for _ in range(2):
+        monkeypatch.setattr(kind, "names", fails)
+        with pytest.warns(RuntimeWarning, match="cannot be listed: ConnectionError: reset by peer"):
+            assert run.refresh() == 0
+        assert run.refresh() == 0  # and no second warning, which would be an error
+        with pytest.raises(ConnectionError):
+            open_run(tmp_path)
+        monkeypatch.setattr(kind, "names", names)
+        run.refresh()
+        assert run.steps().tolist() == [0, 1, 2, 3]
 
 
 def test_a_run_that_is_let_go_leaves_memory(tmp_path: Path) -> None:

@@ -58,9 +58,15 @@ def test_a_part(place: Path) -> None:
     assert table.columns[-2:] == ["max", "count"]
     assert table["max"].tolist() == [10, 11, 12]
     assert len(run.table(phase="eval")) == 6
-    assert len(run.table(phase="missing")) == 0
-    assert len(run.table(rank=7)) == 0
-    assert run.table(collection="missing").to_numpy()["name"].shape == (0,)
+    # What the settings let expect is empty; what nobody knows is a mistake.
+    assert run.table(collection="losses", phase="eval").to_numpy()["name"].shape == (0,)
+    for wrong, sentence in (
+        ({"phase": "evl"}, "phase: 'evl' is not in the run; the nearest are eval"),
+        ({"rank": 7}, "rank: 7 is not in the run; there are 0, 1"),
+        ({"collection": "loses"}, "collection: 'loses' is not in the run; the nearest are losses"),
+    ):
+        with pytest.raises(KeyError, match=sentence):
+            run.table(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="statistic: 'l7' is unknown"):
         run.table(statistics=["l7"])
 
@@ -196,6 +202,30 @@ def test_follow_stops_without_news(tmp_path: Path) -> None:
         assert not run.ended
     with pytest.raises(ValueError, match="poll, timeout: 0, None are no times to wait"):
         next(run.follow(poll=0))
+
+
+def test_a_writer_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
+    def rank(number: int, steps: int) -> None:
+        with Monitor(tmp_path, every=1, rank=number, world_size=2) as monitor:
+            for step in range(steps):
+                monitor.step(loss=float(step))
+
+    rank(0, 3)
+    run = open_run(tmp_path)
+    assert not run.ended
+    following = threading.Thread(target=lambda: seen.extend(run.follow(poll=0.01, timeout=20)))
+    seen: list[int] = []
+    following.start()
+    time.sleep(0.05)
+    assert seen == []
+    rank(1, 5)
+    following.join()
+    assert run.ended
+    assert seen == [0, 1, 2, 3, 4]
+    # Who wants what there is does not wait.
+    with Monitor(tmp_path / "alone", every=1, rank=0, world_size=2) as monitor:
+        monitor.step(loss=1.0)
+    assert list(open_run(tmp_path / "alone").follow(poll=0.01, timeout=0.05)) == [0]
 
 
 def test_events_are_listed(tmp_path: Path) -> None:

@@ -112,11 +112,13 @@ def read_by_the_page(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_the_golden_segment(tmp_path: Path) -> None:
-    segment, expected = decode_segment(GOLDEN), decode_segment(encode_segment(golden_records(), events=[GOLDEN_EVENT]))
-    assert_equal(segment, expected)
+    encoded = encode_segment(golden_records(), events=[GOLDEN_EVENT], step=4, launch=1)
+    segment = decode_segment(GOLDEN)
+    assert_equal(segment, decode_segment(encoded))
     (tmp_path / "golden.tmz").write_bytes(GOLDEN)
     schema, columns = read_by_the_page(tmp_path / "golden.tmz")
     assert [tensor["name"] for tensor in schema["tensors"]] == ["a", "b", "c"]
+    assert (segment.step, segment.launch) == (schema["step"], schema["launch"]) == (4, 1)
     assert schema["tensors"][0]["facts"] == {"trainable": True}
     assert schema["events"] == [{"step": 2, "time": 1.5e9, "kind": "nonfinite", "data": dict(GOLDEN_EVENT.data)}]
     assert segment.events == (GOLDEN_EVENT,)
@@ -131,7 +133,8 @@ def test_the_golden_segment(tmp_path: Path) -> None:
 
 
 def assert_equal(a: Segment, b: Segment) -> None:
-    assert (a.rows, a.rank, a.tensors, a.phases) == (b.rows, b.rank, b.tensors, b.phases)
+    assert (a.rows, a.rank, a.step, a.launch) == (b.rows, b.rank, b.step, b.launch)
+    assert (a.tensors, a.phases) == (b.tensors, b.phases)
     assert [k.facts for k in a.tensors] == [k.facts for k in b.tensors]
     for name in a.columns:
         np.testing.assert_array_equal(a.columns[name], b.columns[name])
@@ -177,7 +180,7 @@ def test_payloads_that_lie(data: st.DataObject) -> None:
 
 def schema_of(**changes: Any) -> bytes:
     lists: dict[str, Any] = {name: [] for name in ("tensors", "phases", "events", "columns", "bins")}
-    return json.dumps(lists | {"rows": 0, "rank": 0, "bins_bytes": 0} | changes).encode()
+    return json.dumps(lists | {"rows": 0, "rank": 0, "step": -1, "launch": 0, "bins_bytes": 0} | changes).encode()
 
 
 @pytest.mark.parametrize(

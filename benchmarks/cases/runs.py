@@ -60,7 +60,7 @@ def hand_over(scale: Scale) -> Case:
     @contextlib.contextmanager
     def context() -> Iterator[None]:
         with tempfile.TemporaryDirectory() as folder:
-            writers[:] = [RunWriter(folder, queue_rows=10**9)]
+            writers[:] = [RunWriter(folder, queue_bytes=1 << 40)]
             yield
             writers[0].close(0.0)  # what is left is of no use
 
@@ -80,7 +80,7 @@ def reading(scale: Scale) -> Case:
     steps = 2 if scale.rounds == 1 else 1000
     folder = tempfile.TemporaryDirectory()
     given = [record(step, histogram=True) for step in range(min(steps, 10))]
-    writer = RunWriter(folder.name, queue_rows=10**9)
+    writer = RunWriter(folder.name, queue_bytes=1 << 40)
     for step in range(steps):
         chosen = given[step % len(given)]
         writer.submit(Record(step, chosen.time, chosen.phase, chosen.keys, chosen.table))

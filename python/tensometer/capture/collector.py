@@ -98,6 +98,7 @@ class Collector:
             self._captured_steps += 1
         self._nanoseconds = 0
         self._cadence.passed(self._due, self._began)
+        self._writer.progress(self.step)
         self.step += 1
 
     def close(self) -> None:

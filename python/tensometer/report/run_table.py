@@ -16,10 +16,17 @@ SHOWN = ("mean", "std", "min", "max", "l2", "zeros", "nonfinite")
 
 
 def write_run(run: Run, stream: TextIO, *, collection: str | None = None, regex: str | None = None) -> None:
-    """A row for each tensor: how often it was recorded, and how its norm went. ValueError if there is none."""
+    """A row for each tensor: how often it was recorded, and how its norm went.
+
+    ValueError if there is none, or the collection is unknown.
+    """
     headings = ("collection", "name", "dtype", "shape", "rows", "first", "last", "l2", "l2 over steps")
     rows = []
-    for key in dict.fromkeys((key.name, key.collection) for key in run.tensors(collection, regex)):
+    try:
+        keys = run.tensors(collection, regex)
+    except KeyError as error:
+        raise ValueError(f"{run.url}: {error.args[0]}") from error
+    for key in dict.fromkeys((key.name, key.collection) for key in keys):
         series = run.series(key[0], collection=key[1])
         norms = series["l2"]
         shape = "x".join(map(str, series.key.shape)) or "scalar"

@@ -1,4 +1,4 @@
-"""What a run holds, segment by segment: where they are, and the rows in them that are asked for."""
+"""What a run holds, segment by segment: the rows in them that are asked for."""
 
 import json
 import os
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tensometer.store.layout import RUN_FILE, segment_paths
 from tensometer.store.place import Place, open_place
 from tensometer.store.segment import Column, SegmentError, TensorKey, decode_segment
 from tensometer.store.table import Rows, Table, table_of
-from tensometer.store.writer import RUN_FILE, SUFFIX
-
-_RANK = re.compile(r"rank-(\d{5})")
 
 
 def stored_tables(
@@ -72,15 +70,6 @@ def pattern_of(regex: str | None) -> re.Pattern[str] | None:
 def asked_for(key: TensorKey, collection: str | None, pattern: re.Pattern[str] | None) -> bool:
     """Whether a tensor is of the collection, and its name one that the expression finds itself in."""
     return collection in (None, key.collection) and (pattern is None or pattern.search(key.name) is not None)
-
-
-def segment_paths(place: Place) -> Iterator[tuple[str, int]]:
-    """Segments in the order of their ranks and numbers, with their ranks."""
-    for folder in place.names():
-        match = _RANK.fullmatch(folder)
-        for name in place.names(folder) if match is not None else ():
-            if match is not None and name.endswith(SUFFIX):
-                yield f"{folder}/{name}", int(match[1])
 
 
 def in_phase(phases: Column, phase: int | None) -> npt.NDArray[np.bool_]:

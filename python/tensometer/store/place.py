@@ -2,11 +2,16 @@
 
 import errno
 import os
-from contextlib import suppress
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from tensometer.extras import require
+
+# Of these URLs, what follows is a path; fsspec would write files that appear piece by piece.
+_LOCAL = ("file", "local")
 
 
 class Place(Protocol):
@@ -29,9 +34,11 @@ def open_place(url: str | os.PathLike[str]) -> Place:
     if not isinstance(url, str | os.PathLike):
         raise TypeError(f"url: {url!r} is neither a path nor a URL")
     text = os.fspath(url)
-    if not text:
+    protocol, between, path = text.partition("://")
+    local = not between or protocol in _LOCAL
+    if not (path if local and between else text):
         raise ValueError("url: the path is empty")
-    return _FsspecPlace(text) if "://" in text else _LocalPlace(Path(text))
+    return _LocalPlace(Path(path if between else text)) if local else _FsspecPlace(text)
 
 
 class _LocalPlace:
@@ -47,7 +54,7 @@ class _LocalPlace:
         """The file appears whole; see Place."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        beside = path.with_name(_beside(path.name))
         try:
             with beside.open("wb") as stream:
                 stream.write(data)
@@ -68,6 +75,11 @@ class _LocalPlace:
         return sorted(name for name in found if not name.startswith("."))
 
 
+def _beside(name: str) -> str:
+    """A name that no one else has, other threads and machines with the same folder included, and that readers skip."""
+    return f".{name}.{uuid.uuid4().hex}.tmp"
+
+
 def _link(beside: Path, path: Path) -> None:
     """A second name fails if it is taken, where a rename would replace. Some file systems know no second names."""
     try:
@@ -81,11 +93,15 @@ def _link(beside: Path, path: Path) -> None:
 
 
 class _FsspecPlace:
-    """One PUT makes a file appear whole on an object store."""
+    """On an object store one PUT makes a file appear whole. On what has folders and open files (SFTP, HDFS and others)
+    it is written beside and then given its name.
+    """
 
     def __init__(self, url: str) -> None:
         fsspec: Any = require("fsspec", extra="store", purpose=f"the URL {url}")
         self._files, self._root = fsspec.url_to_fs(url)
+        # What has no way of its own to put a whole file writes it through an open one.
+        self._has_folders = type(self._files).pipe_file is fsspec.AbstractFileSystem.pipe_file
         self.url = url
 
     def _path(self, name: str) -> str:
@@ -93,19 +109,50 @@ class _FsspecPlace:
 
     def read(self, name: str) -> bytes:
         """The whole file; see Place."""
-        return bytes(self._files.cat_file(self._path(name)))
+        with self._system_errors(name):
+            return bytes(self._files.cat_file(self._path(name)))
 
     def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
         """The file appears whole; see Place."""
-        # Stores that know conditions (S3: If-None-Match) keep two writers from taking one name.
-        self._files.pipe_file(self._path(name), data, mode="overwrite" if replace else "create")
+        with self._system_errors(name):
+            if self._has_folders:
+                self._write_beside(self._path(name), data, replace)
+            else:
+                # Stores that know conditions (S3: If-None-Match) keep two writers from taking one name.
+                self._files.pipe_file(self._path(name), data, mode="overwrite" if replace else "create")
+
+    def _write_beside(self, path: str, data: bytes, replace: bool) -> None:
+        folder, _, name = path.rpartition("/")
+        beside = f"{folder}/{_beside(name)}"
+        self._files.makedirs(folder, exist_ok=True)
+        try:
+            self._files.pipe_file(beside, data)
+            if not replace and self._files.exists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            self._files.mv(beside, path)
+        except BaseException:
+            with suppress(Exception):
+                self._files.rm_file(beside)
+            raise
 
     def names(self, folder: str = "") -> list[str]:
         """What is inside a folder; see Place."""
-        # Listings are cached by fsspec, and this one must see what others wrote.
-        self._files.invalidate_cache(self._path(folder))
+        with self._system_errors(folder):
+            # Listings are cached by fsspec, and this one must see what others wrote.
+            self._files.invalidate_cache(self._path(folder))
+            try:
+                found = self._files.ls(self._path(folder), detail=False)
+            except FileNotFoundError:
+                return []
+        names = (str(path).rstrip("/").rpartition("/")[2] for path in found)
+        return sorted(name for name in names if not name.startswith("."))
+
+    @contextmanager
+    def _system_errors(self, name: str) -> Iterator[None]:
+        """What else a store raises, as s3fs does for a server that does not answer, as an OSError."""
         try:
-            found = self._files.ls(self._path(folder), detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{self.url}/{name}: {type(error).__name__}: {error}") from error

@@ -1,97 +1,28 @@
 """Reads a run, also while it is written."""
 
-import difflib
+import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tensometer.store.listing import about_of, asked_for, in_phase, pattern_of, segment_paths
+from tensometer.store.joined import Joined, Part
+from tensometer.store.layout import END, RAW, segment_paths
+from tensometer.store.listing import about_of, asked_for, in_phase, pattern_of
+from tensometer.store.nearest import check_known, nearest
 from tensometer.store.place import Place, open_place
 from tensometer.store.ranks import Difference, differences, merged
 from tensometer.store.raw import decode_raw
-from tensometer.store.segment import (
-    BIN_COLUMNS,
-    ROW_COLUMNS,
-    Column,
-    Event,
-    Segment,
-    SegmentError,
-    TensorKey,
-    decode_segment,
-)
+from tensometer.store.segment import Event, SegmentError, TensorKey, decode_segment
 from tensometer.store.series import Series
 from tensometer.store.table import Rows, Table, table_of
-from tensometer.store.writer import END, RAW
 
-
-@dataclass(frozen=True)
-class _Part:
-    """A segment, whose columns number tensors and phases as the run does."""
-
-    path: str
-    segment: Segment
-    columns: dict[str, Column]
-
-
-class _Joined:
-    """All segments of one rank, and where each tensor's rows are: a series costs no search through the others."""
-
-    def __init__(self, parts: list[_Part], damaged: Callable[[str, Exception], None]) -> None:
-        self._parts, self._tell = parts, damaged
-        self.columns = {
-            name: np.concatenate([np.zeros(0, dtype), *(part.columns[name] for part in parts)])
-            for name, (dtype, _) in ROW_COLUMNS.items()
-        }
-        self._order = np.argsort(self.columns["tensor"], kind="stable")
-        self._sorted = self.columns["tensor"][self._order]
-
-    @cached_property
-    def bins(self) -> tuple[dict[str, Column], npt.NDArray[np.int64]]:
-        """Columns of all bins, and where each row's bins end. Rows whose bins are damaged have no histogram."""
-        found = [{name: np.zeros(0, dtype) for name, (dtype, _) in BIN_COLUMNS.items()}]
-        first = 0
-        for part in self._parts:
-            rows = slice(first, first + part.segment.rows)
-            first = rows.stop
-            try:
-                found.append(part.segment.bins())
-            except SegmentError as error:
-                self._tell(part.path, error)
-                self.columns["histogram_bins"][rows] = 0
-                self.columns["histogram_resolution"][rows] = ROW_COLUMNS["histogram_resolution"][1]
-        columns = {name: np.concatenate([one[name] for one in found]) for name in BIN_COLUMNS}
-        return columns, np.cumsum(self.columns["histogram_bins"], dtype=np.int64)
-
-    def bins_of(self, rows: npt.NDArray[np.intp]) -> dict[str, Column]:
-        """The bins of some rows, and the columns of rows that tell of them."""
-        columns, ends = self.bins
-        lengths = self.columns["histogram_bins"][rows].astype(np.int64)
-        # Positions first[0] .. first[0] + lengths[0] - 1, first[1] .., one after another.
-        first = ends[rows] - lengths
-        at = np.repeat(first - (np.cumsum(lengths) - lengths), lengths) + np.arange(int(lengths.sum()))
-        about = {name: self.columns[name][rows] for name in self.columns if name.startswith("histogram_")}
-        return about | {name: column[at] for name, column in columns.items()}
-
-    @property
-    def last_step(self) -> int:
-        """The last step of the rank."""
-        return int(self.columns["step"].max(initial=-1))
-
-    def rows(self, tensors: list[int], phase: int | None) -> npt.NDArray[np.intp]:
-        """Rows of some tensors in the order of their steps, and in the order of writing within a step."""
-        first = np.searchsorted(self._sorted, tensors, "left").tolist()
-        last = np.searchsorted(self._sorted, tensors, "right").tolist()
-        parts = [self._order[begin:end] for begin, end in zip(first, last, strict=True)]
-        rows = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.intp)
-        rows = rows[in_phase(self.columns["phase"][rows], phase)]
-        return np.asarray(rows[np.argsort(self.columns["step"][rows], kind="stable")])
+# Those of a model's own modes, which a run may come to.
+_USUAL_PHASES = ("train", "eval")
 
 
 class _Damage:
@@ -102,8 +33,9 @@ class _Damage:
 
     def tell(self, path: str, error: Exception) -> None:
         """Keep why, and warn."""
-        self.sentences[path] = str(error)
-        warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=5)
+        sentence = str(error) if isinstance(error, SegmentError) else f"{path}: {type(error).__name__}: {error}"
+        self.sentences[path] = sentence
+        warnings.warn(f"tensometer: {sentence}; it is skipped", RuntimeWarning, stacklevel=5)
 
 
 class Run:
@@ -112,6 +44,9 @@ class Run:
     A damaged segment is skipped: one RuntimeWarning names it, and `damaged` keeps its sentence; one that could not be
     fetched is tried again by refresh(). Histograms are read
     when the first is asked for; rows whose histograms are damaged have none.
+
+    A collection, phase or rank that the run neither has recorded nor expects, by its settings, is a KeyError with those
+    nearest to it.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
@@ -121,16 +56,34 @@ class Run:
         self._seen: set[str] = set()
         self._keys: dict[TensorKey, int] = {}
         self._phases: dict[str, int] = {}
-        self._parts: dict[int, list[_Part]] = {}
-        self._joined: dict[int, _Joined] = {}
-        self._events: list[tuple[Event, int]] = []
+        self._parts: dict[int, list[Part]] = {}
+        self._joined: dict[int, Joined] = {}
+        self._events: list[Event] = []
         self._last: dict[int, tuple[str, bool]] = {}  # of each rank: its last segment, and whether that is an end
+        self._away = False
         self.about = about_of(self._place)
-        self.refresh()
+        self._read(segment_paths(self._place))
 
     def refresh(self) -> int:
-        """Read what has been written since; returns the number of new rows."""
-        return sum(self._add(path, rank) for path, rank in segment_paths(self._place) if path not in self._seen)
+        """Read what has been written since; returns the number of new rows.
+
+        A place that cannot be listed has none: a RuntimeWarning says so once, and the next refresh() tries again.
+        """
+        try:
+            found = list(segment_paths(self._place))
+        except OSError as error:
+            if not self._away:
+                sentence = (
+                    f"{self.url} cannot be listed: {type(error).__name__}: {error}; the next refresh() tries again"
+                )
+                warnings.warn(f"tensometer: {sentence}", RuntimeWarning, stacklevel=2)
+            self._away = True
+            return 0
+        self._away = False
+        return self._read(found)
+
+    def _read(self, paths: Iterable[tuple[str, int]]) -> int:
+        return sum(self._add(path, rank) for path, rank in paths if path not in self._seen)
 
     def _add(self, path: str, rank: int) -> int:
         try:
@@ -152,12 +105,12 @@ class Run:
         if segment.rows:
             columns["tensor"] = np.array(tensors, np.uint32)[segment.columns["tensor"]]
             columns["phase"] = np.array(phases, np.uint16)[segment.columns["phase"]]
-        self._events += [(event, rank) for event in segment.events]
+        self._events += [dataclasses.replace(event, rank=rank) for event in segment.events]
         # Whoever continues a run writes behind its end. Segments may come late.
         end = any(event.kind == END for event in segment.events)
         self._last[rank] = max(self._last.get(rank, ("", False)), (path, end))
         parts = self._parts.setdefault(rank, [])
-        parts.append(_Part(path, segment, columns))
+        parts.append(Part(path, segment, columns))
         parts.sort(key=lambda part: part.path)
         self._joined.pop(rank, None)
         return segment.rows
@@ -178,25 +131,34 @@ class Run:
         return list(self._phases)
 
     def events(self, kind: str | None = None, rank: int | None = None) -> list[Event]:
-        """Facts that are no numbers, in the order of their steps, then in the order of writing.
+        """Facts that are no numbers, in the order of their steps, then in the order of writing; each tells its rank.
 
         Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder, interrupted,
-        raw, end.
+        raw, end. KeyError for an unknown rank.
         """
-        found = [one for one, of in self._events if kind in (None, one.kind) and rank in (None, of)]
+        ranks = self._ranks(rank)
+        found = [event for event in self._events if kind in (None, event.kind) and event.rank in ranks]
         return sorted(found, key=lambda event: event.step)
 
     def tensors(self, collection: str | None = None, regex: str | None = None) -> list[TensorKey]:
-        """What was recorded, in the order of appearance; of one collection, with names that `regex` finds itself in."""
+        """What was recorded, in the order of appearance; of one collection, with names that `regex` finds itself in.
+
+        KeyError for an unknown collection.
+        """
+        self._check_collection(collection)
         pattern = pattern_of(regex)
         return [key for key in self._keys if asked_for(key, collection, pattern)]
 
     def steps(self, phase: str | None = None, rank: int | None = None) -> npt.NDArray[np.int64]:
-        """The steps that anything was recorded at, ascending, without repetition."""
+        """The steps that anything was recorded at, ascending, without repetition.
+
+        KeyError for an unknown phase or rank.
+        """
         found = [np.zeros(0, np.int64)]
-        for one in self.ranks if rank is None else [rank]:
+        number = self._phase_number(phase)
+        for one in self._ranks(rank):
             columns = self._rank(one).columns
-            found.append(columns["step"][in_phase(columns["phase"], self._phase_number(phase))])
+            found.append(columns["step"][in_phase(columns["phase"], number)])
         return np.unique(np.concatenate(found))
 
     def series(
@@ -206,29 +168,43 @@ class Run:
 
         collection: where several have the name. rank: by default the first that recorded it.
         """
-        return next(self._parts_of(name, collection, phase, self.ranks if rank is None else [rank]))
+        return next(self._parts_of(name, collection, phase, self._ranks(rank)))
 
     def _parts_of(self, name: str, collection: str | None, phase: str | None, ranks: Sequence[int]) -> Iterator[Series]:
         """The series of each rank that recorded a tensor, at least one."""
-        ids = [
-            number
-            for key, number in self._keys.items()
-            if key.name == name and (collection is None or key.collection == collection)
-        ]
-        collections = sorted({key.collection for key, number in self._keys.items() if number in ids})
+        self._check_collection(collection)
+        number = self._phase_number(phase)
+        named = [key for key in self._keys if key.name == name]
+        keys = [key for key in named if collection in (None, key.collection)]
+        collections = sorted({key.collection for key in keys})
         if len(collections) > 1:
             raise KeyError(f"{name!r} is in several collections ({', '.join(collections)}); give collection=")
+        ids = [self._keys[key] for key in keys]
         recorded = False
         for rank in ranks:
-            rows = self._rank(rank).rows(ids, self._phase_number(phase))
+            rows = self._rank(rank).rows(ids, number)
             if len(rows):
                 recorded = True
                 yield self._series(rows, rank)
         if recorded:
             return
-        nearest = difflib.get_close_matches(name, list(dict.fromkeys(key.name for key in self._keys)), 3)
-        hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
-        raise KeyError(f"{name!r} was not recorded{hint}")
+        if not named:
+            raise KeyError(f"{name!r} was not recorded{nearest(name, [key.name for key in self._keys])}")
+        raise KeyError(f"{name!r} was not recorded {self._where(named, collection, phase, ranks)}")
+
+    def _where(self, keys: list[TensorKey], collection: str | None, phase: str | None, ranks: Sequence[int]) -> str:
+        """Of a tensor without the rows that were asked for: where that was, and where it has rows."""
+        ids = [self._keys[key] for key in keys]
+        rows = {rank: self._rank(rank).rows(ids, None) for rank in self.ranks}
+        writers = [rank for rank, found in rows.items() if len(found)]
+        numbers = {number for rank in writers for number in self._rank(rank).columns["phase"][rows[rank]].tolist()}
+        collections = dict.fromkeys(key.collection for key in keys)
+        phases = [name for name, number in self._phases.items() if number in numbers]
+        asked = [] if collection is None else [f"in collection {collection!r}"]
+        asked += [] if phase is None else [f"in phase {phase!r}"]
+        asked += [] if ranks == self.ranks else [f"by rank {_listed(ranks)}"]
+        there = f"in collections {', '.join(collections)}, phases {', '.join(phases)}, by ranks {_listed(writers)}"
+        return f"{', '.join(asked)}; it was {there}"
 
     def table(
         self,
@@ -239,13 +215,17 @@ class Run:
         rank: int | None = None,
         statistics: Sequence[str] | None = None,
     ) -> Table:
-        """All rows of some tensors as one table; by default of all tensors, with all statistics. See Table."""
+        """All rows of some tensors as one table; by default of all tensors, with all statistics. See Table.
+
+        None is no error: the table is empty. KeyError for an unknown collection, phase or rank.
+        """
         keys = list(self._keys)
+        number = self._phase_number(phase)
         numbers = [self._keys[key] for key in self.tensors(collection, regex)]
         parts = []
-        for one in self.ranks if rank is None else [rank]:
+        for one in self._ranks(rank):
             joined = self._rank(one)
-            rows = joined.rows(numbers, self._phase_number(phase))
+            rows = joined.rows(numbers, number)
             columns = joined.columns
             # Most often everything is wanted, and it lies in order.
             if len(rows) != len(columns["step"]) or bool((np.diff(rows) != 1).any()):
@@ -255,15 +235,25 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether all writers that have stored something were closed, and nobody has continued the run."""
-        return bool(self._last) and all(end for _, end in self._last.values())
+        """Whether all writers, as many as the run's world size, were closed, and nobody has continued the run."""
+        return self._all_began and all(end for _, end in self._last.values())
+
+    @property
+    def _all_began(self) -> bool:
+        return len(self._last) >= max(1, self._world_size)
+
+    @property
+    def _world_size(self) -> int:
+        size = self.about.get("world_size")
+        return size if isinstance(size, int) else 1
 
     def follow(self, *, poll: float = 1.0, timeout: float | None = None) -> Iterator[int]:
         """New steps, ascending, as they become whole, from the first on; ends when the run has.
 
         Rows that come late, of steps before those told of (as a flight recorder's), are read but not told of.
 
-        A step is whole when all writers that go on have stored something of a later one. poll: seconds between looks.
+        A step is whole when all writers that go on have stored something of a later one. One that has not begun is
+        waited for: where not every rank of the world size has a monitor, give a timeout. poll: seconds between looks.
         timeout: seconds without news after which to end as well; None to wait for ever. ValueError for times below 0.
         """
         if poll <= 0 or (timeout is not None and timeout < 0):
@@ -275,7 +265,7 @@ class Run:
                 news = time.monotonic()
             late = timeout is not None and time.monotonic() - news > timeout
             last = [self._rank(rank).last_step for rank, (_, end) in self._last.items() if not end]
-            whole = None if self.ended or late else min(last, default=0)
+            whole = None if self.ended or late else min(last) if self._all_began else 0
             steps = [step for step in self.steps().tolist() if step > told and (whole is None or step < whole)]
             yield from steps
             told = max(steps, default=told)
@@ -296,19 +286,26 @@ class Run:
 
         KeyError for what was not kept, with the steps at which it was. SegmentError if its file is damaged.
         """
-        wanted = {"name": name, "collection": collection, "phase": phase}
+        self._check_collection(collection)
+        self._phase_number(phase)
+        wanted = {"collection": collection, "phase": phase}
         kept = [
             event
             for event in self.events(RAW, rank)
             if all(value is None or event.data.get(key) == value for key, value in wanted.items())
         ]
-        for event in reversed(kept):  # the last of a step, as a series has it
+        named = [event for event in kept if event.data.get("name") == name]
+        for event in reversed(named):  # the last of a step, as a series has it
             if event.step == step:
                 path = str(event.data.get("file"))
                 return decode_raw(self._place.read(path), path)
-        steps = sorted({event.step for event in kept}, key=lambda at: abs(at - step))[:5]
-        hint = f"; it was at steps {', '.join(map(str, sorted(steps)))}" if steps else ""
-        raise KeyError(f"{name!r} was not kept whole at step {step}{hint}")
+        if not named:
+            near = nearest(name, [str(event.data.get("name")) for event in kept])
+            raise KeyError(f"{name!r} was not kept whole{near}")
+        steps = sorted({event.step for event in named}, key=lambda at: abs(at - step))[:5]
+        raise KeyError(
+            f"{name!r} was not kept whole at step {step}; it was at steps {', '.join(map(str, sorted(steps)))}"
+        )
 
     def merged(self, name: str, *, collection: str | None = None, phase: str | None = None) -> Series:
         """Whole tensors, from the shards that the ranks recorded; see ranks.merged. KeyError as series()."""
@@ -326,15 +323,38 @@ class Run:
         phases = tuple(names[number] for number in part["phase"].tolist())
         return Series(key, rank, phases, part, lambda: joined.bins_of(rows))
 
-    def _phase_number(self, phase: str | None) -> int | None:
-        return None if phase is None else self._phases.get(phase, -1)
+    def _check_collection(self, collection: str | None) -> None:
+        if collection is not None:
+            config = self.about.get("config")
+            settings = config.get("collections") if isinstance(config, dict) else None
+            expected = settings if isinstance(settings, dict) else ()
+            check_known("collection", collection, [*(key.collection for key in self._keys), *expected])
 
-    def _rank(self, rank: int) -> _Joined:
+    def _phase_number(self, phase: str | None) -> int | None:
+        """None for all, -1 for a phase without rows."""
+        if phase is None:
+            return None
+        check_known("phase", phase, [*self._phases, *_USUAL_PHASES])
+        return self._phases.get(phase, -1)
+
+    def _ranks(self, rank: int | None) -> list[int]:
+        """That rank, by default all."""
+        if rank is None:
+            return self.ranks
+        check_known("rank", rank, [*self._parts, *range(self._world_size)])
+        return [rank]
+
+    def _rank(self, rank: int) -> Joined:
         if rank not in self._joined:
-            self._joined[rank] = _Joined(self._parts.get(rank, []), self._damage.tell)
+            self._joined[rank] = Joined(self._parts.get(rank, []), self._damage.tell)
         return self._joined[rank]
 
 
 def open_run(url: str | os.PathLike[str]) -> Run:
     """Open a run, finished or not. FileNotFoundError where there is none; see Run."""
     return Run(url)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Numbers in a sentence."""
+    return ", ".join(map(str, numbers))

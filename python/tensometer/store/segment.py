@@ -1,6 +1,5 @@
 """A segment: one batch of summaries in columns, as docs/format.md specifies it."""
 
-import dataclasses
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -78,20 +77,26 @@ class Record:
 
 @dataclass(frozen=True)
 class Event:
-    """A fact of a step that is no number. `time` is in seconds since 1970, `data` JSON values."""
+    """A fact of a step that is no number. `time` is in seconds since 1970, `data` JSON values, `rank` the writer's."""
 
     step: int
     time: float
     kind: str
     data: Mapping[str, Any]
+    rank: int = 0
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment in memory: every column of ROW_COLUMNS with `rows` elements. `frame` holds the others, compressed."""
+    """A segment in memory: every column of ROW_COLUMNS with `rows` elements. `frame` holds the others, compressed.
+
+    step: the last that its writer had reached, -1 for none. launch: how often the run had been begun before.
+    """
 
     rows: int
     rank: int
+    step: int
+    launch: int
     tensors: tuple[TensorKey, ...]
     phases: tuple[str, ...]
     events: tuple[Event, ...]
@@ -115,8 +120,13 @@ class Segment:
         return columns
 
 
-def encode_segment(records: Sequence[Record], *, rank: int = 0, events: Sequence[Event] = ()) -> bytes:
-    """The records and events as one segment. ValueError if a table has another number of rows than keys."""
+def encode_segment(
+    records: Sequence[Record], *, rank: int = 0, events: Sequence[Event] = (), step: int = -1, launch: int = 0
+) -> bytes:
+    """The records and events as one segment, whose writer has reached `step` or the last of the records.
+
+    ValueError if a table has another number of rows than keys. TypeError for what is no JSON.
+    """
     numbers: dict[TensorKey, int] = {}
     phases: dict[str, int] = {}
     steps, times, phase_ids, tensor_ids = [], [], [], []
@@ -135,13 +145,17 @@ def encode_segment(records: Sequence[Record], *, rank: int = 0, events: Sequence
         "version": VERSION,
         "rows": len(columns["step"]),
         "rank": rank,
+        "step": max([step, *(record.step for record in records)]),
+        "launch": launch,
         "tensors": [
             {"name": key.name, "collection": key.collection, "dtype": key.dtype, "shape": list(key.shape)}
             | ({"facts": dict(key.facts)} if key.facts else {})
             for key in numbers
         ],
         "phases": list(phases),
-        "events": [dataclasses.asdict(event) for event in events],
+        "events": [
+            {"step": event.step, "time": event.time, "kind": event.kind, "data": dict(event.data)} for event in events
+        ],
     }
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     # Histograms are most of a segment and seldom read: they are a frame of their own.
@@ -194,15 +208,16 @@ def decode_segment(data: bytes, name: str = "segment") -> Segment:
         schema = json.loads(payload[_HEADER.size : begin])
         tensors = tuple(_key(entry) for entry in schema["tensors"])
         phases = tuple(map(str, schema["phases"]))
-        events = tuple(_event(entry) for entry in schema["events"])
         rows, rank = int(schema["rows"]), int(schema["rank"])
+        step, launch = int(schema["step"]), int(schema["launch"])
+        events = tuple(_event(entry, rank) for entry in schema["events"])
         places, bins, bins_bytes = list(schema["columns"]), list(schema["bins"]), int(schema["bins_bytes"])
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise SegmentError(name, f"has no valid schema: {type(error).__name__} {error}") from error
     if len(frame) != bins_bytes:
         raise SegmentError(name, f"has {len(frame)} bytes of bins; {bins_bytes} belong to it")
     columns = _whole(_columns(payload, begin, places, ROW_COLUMNS, name), rows, name)
-    segment = Segment(rows, rank, tensors, phases, events, columns, name, bins, frame)
+    segment = Segment(rows, rank, step, launch, tensors, phases, events, columns, name, bins, frame)
     _check(segment, name)
     return segment
 
@@ -230,11 +245,11 @@ def _key(entry: dict[str, Any]) -> TensorKey:
     return TensorKey(str(entry["name"]), str(entry["collection"]), str(entry["dtype"]), shape, facts)
 
 
-def _event(entry: dict[str, Any]) -> Event:
+def _event(entry: dict[str, Any], rank: int) -> Event:
     data = entry["data"]
     if not isinstance(data, dict):
         raise TypeError("the data of an event are no object")
-    return Event(int(entry["step"]), float(entry["time"]), str(entry["kind"]), data)
+    return Event(int(entry["step"]), float(entry["time"]), str(entry["kind"]), data, rank)
 
 
 def _columns(

@@ -1,31 +1,32 @@
 """Writes a run: a thread of its own encodes, compresses and stores; the caller never waits for it."""
 
 import atexit
+import errno
 import json
+import operator
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from tensometer._core import __version__
 from tensometer.notices import warn
+from tensometer.store.files import RunFiles
+from tensometer.store.layout import END, MOST_RANKS, RAW, rank_folder, raw_folder
 from tensometer.store.place import Place, open_place
 from tensometer.store.raw import check_raw, encode_raw
-from tensometer.store.segment import VERSION, Event, Record, SegmentError, TensorKey, decode_segment, encode_segment
+from tensometer.store.resume import Earlier
+from tensometer.store.segment import Event, Record, TensorKey, encode_segment
 
-RUN_FILE = "run.json"
-SUFFIX = ".tmz"
-# The kind of the last event of a writer that was closed.
-END = "end"
-# The kind of the events that say where a raw tensor is.
-RAW = "raw"
-# Seconds between attempts at a place that does not take a segment: doubled from the first to the last.
+# Seconds between attempts at a place that does not take a file: doubled from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
+# What a row and a bin of its histogram take in memory, as measured: 410 bytes, 12 to 15.
+_ROW_BYTES, _BIN_BYTES = 450, 14
+# What an event or a raw tensor takes beside its data.
+_ITEM_BYTES = 500
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,22 @@ class _Raw:
     data: bytes
 
 
-_Item = Record | Event | _Raw
+@dataclass(frozen=True)
+class _Waiting:
+    """What is to be stored, how many rows it counts for, and about how much memory it takes."""
 
-
-def rank_folder(rank: int) -> str:
-    """The folder of one writer."""
-    return f"rank-{rank:05d}"
+    item: Record | Event | _Raw
+    rows: int
+    size: int
 
 
 class RunWriter:
     """Appends records to a run; other writers may do the same under other ranks.
 
-    url: a path, or a URL that fsspec knows. Segments close after `flush_seconds` or `flush_rows`. What does not fit
-    into `queue_rows`, or into `queue_bytes` of raw tensors, because the place takes nothing, is dropped and counted in
-    `dropped`; the first problem is a RuntimeWarning in the caller's thread, all are in `problems`. An earlier run at
-    the same place is continued. TypeError or ValueError for wrong arguments; nothing is raised later.
+    url: a path, or a URL that fsspec knows. Segments close after `flush_seconds`, `flush_rows`, or a quarter of
+    `queue_bytes`. What would take more than about `queue_bytes` of memory, because the place takes nothing, is dropped
+    and counted in `dropped`; the first problem is a RuntimeWarning in the caller's thread, all are in `problems`. An
+    earlier run at the same place is continued. TypeError or ValueError for wrong arguments; nothing is raised later.
     """
 
     def __init__(
@@ -65,30 +67,31 @@ class RunWriter:
         config: Mapping[str, Any] | None = None,
         flush_seconds: float = 5.0,
         flush_rows: int = 50_000,
-        queue_rows: int = 500_000,
         queue_bytes: int = 256 << 20,
     ) -> None:
-        if not 0 <= rank < world_size:
+        self.rank, world_size = _whole("rank", rank), _whole("world_size", world_size)
+        if not 1 <= world_size <= MOST_RANKS:
+            raise ValueError(f"world_size: {world_size} is not from 1 to {MOST_RANKS}")
+        if not 0 <= self.rank < world_size:
             raise ValueError(f"rank: {rank} is not from 0 to {world_size - 1}, the world size less 1")
         self._place: Place = open_place(url)
-        self.rank = rank
-        self._about = {"world_size": world_size, "config": dict(config or {})}
-        json.dumps(self._about)  # TypeError now rather than in the thread
-        self._flush_seconds, self._flush_rows, self._queue_rows = flush_seconds, flush_rows, queue_rows
-        self._queue_bytes = queue_bytes
+        self._files = RunFiles(self._place, {"world_size": world_size, "config": dict(config or {})})
+        self._flush_seconds, self._flush_rows = flush_seconds, flush_rows
+        self._flush_bytes, self._queue_bytes = queue_bytes // 4, queue_bytes
         self.dropped = 0
         self.problems: list[str] = []
         self._warned = False
-        self._pending: deque[_Item] = deque()
-        self._step = -1
+        self._pending: deque[_Waiting] = deque()
         self._pending_rows = self._pending_bytes = 0
+        self._flying_rows = self._flying_bytes = 0
+        self._step, self._launch = -1, 0
         self._oldest = 0.0
         self._asked = False  # to write what there is, at once
+        self._hurried = False  # to try again at once
         self._closing = False
-        self._busy = False
-        self._flying = 0
-        self._next: int | None = None
-        self._next_raw: int | None = None
+        self._busy = True
+        self._taken = False  # the place has taken something
+        self._hopeless = False  # it has not, and the last reason does not pass by itself
         self._changed = threading.Condition()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="tensometer-writer", daemon=True)
@@ -96,42 +99,38 @@ class RunWriter:
         atexit.register(self.close)
 
     def last_step(self, timeout: float = 10.0) -> int:
-        """The last step that an earlier process stored here under this rank; -1 if there is none that can be read.
+        """The last step that was reached before this launch, by any rank; -1 if there is none that can be read.
 
-        A place that does not answer within `timeout` seconds is a problem, not something to wait for.
+        This writer goes on behind it. A place that does not answer within `timeout` seconds is a problem, not something
+        to wait for: what has been read by then counts, this rank's own steps first.
         """
-        found: list[int] = []
-        thread = threading.Thread(target=lambda: found.append(self._stored_step()), daemon=True)
+        earlier = Earlier(self._place, self.rank, self._note)
+        thread = threading.Thread(target=earlier.look, daemon=True)
         thread.start()
         thread.join(timeout)
-        if not found:
-            self._note(f"{self._place.url}: does not answer; steps are numbered from 0")
+        step = earlier.step
+        if thread.is_alive():
+            self._note(f"{self._place.url}: does not answer; steps are numbered from {step + 1}")
         self._warn()
-        return found[0] if found else -1
+        self._launch = earlier.launch
+        self.progress(step)
+        return step
 
-    def _stored_step(self) -> int:
-        folder = rank_folder(self.rank)
-        # What a store raises is not a closed list.
-        try:
-            for name in reversed([name for name in self._place.names(folder) if _is_segment(name)]):
-                try:
-                    segment = decode_segment(self._place.read(f"{folder}/{name}"), name)
-                except SegmentError:
-                    continue
-                if segment.rows:
-                    return int(segment.columns["step"].max())
-        except Exception as error:
-            self._note(f"{self._place.url}: cannot be read: {type(error).__name__}: {error}")
-        return -1
+    def progress(self, step: int) -> None:
+        """Tell that a step is over, whether anything of it was submitted or not; a continued run goes on behind it."""
+        self._step = max(self._step, step)
 
     def submit(self, record: Record) -> None:
         """Hand over a record; returns at once. After close(), and in the child of a fork, records are dropped."""
-        self._append(record)
+        self._append(_Waiting(record, len(record.keys), _memory_of(record)))
+        self.progress(record.step)
 
     def event(self, step: int, time: float, kind: str, data: Mapping[str, Any]) -> None:
         """Hand over a fact that is no number, as submit() does. TypeError or ValueError if data are no JSON values."""
-        json.dumps(data, allow_nan=False)
-        self._append(Event(step, time, kind, dict(data)))
+        size = len(json.dumps(data, allow_nan=False))
+        # The end has no row of its own: it is no summary, and is stored whatever else waits.
+        rows, size = (0, 0) if kind == END else (1, _ITEM_BYTES + size)
+        self._append(_Waiting(Event(step, time, kind, dict(data), self.rank), rows, size))
 
     def raw(self, step: int, time: float, phase: str, key: TensorKey, data: bytes) -> None:
         """Hand over a whole tensor, its elements in C order and little-endian; returns at once.
@@ -139,33 +138,46 @@ class RunWriter:
         ValueError for a dtype that is none of the format's, or bytes that are not as many as dtype and shape say.
         """
         check_raw(key, data)
-        self._append(_Raw(step, time, phase, key, data))
+        self._append(_Waiting(_Raw(step, time, phase, key, data), 1, _ITEM_BYTES + len(data)))
 
-    def _append(self, item: _Item) -> None:
+    def _append(self, one: _Waiting) -> None:
         with self._changed:
-            rows, size = _rows(item), _size(item)
-            full = self._pending_rows + rows > self._queue_rows or self._pending_bytes + size > self._queue_bytes
+            full = self._pending_bytes + self._flying_bytes + one.size > self._queue_bytes
             if self._closing or os.getpid() != self._pid or full:
-                self.dropped += rows
+                self.dropped += one.rows
             else:
                 if not self._pending:
                     self._oldest = time.monotonic()
-                self._pending.append(item)
-                self._pending_rows += rows
-                self._pending_bytes += size
-                self._step = max(self._step, item.step)
-                if self._pending_rows >= self._flush_rows or len(self._pending) == 1:
+                self._pending.append(one)
+                self._pending_rows += one.rows
+                self._pending_bytes += one.size
+                if self._enough() or len(self._pending) == 1:
                     self._changed.notify_all()
         self._warn()
 
+    def _enough(self) -> bool:
+        """Whether what waits is a segment already."""
+        return self._pending_rows >= self._flush_rows or self._pending_bytes >= self._flush_bytes
+
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until what was submitted is stored; False if it is not after `timeout` seconds."""
+        """Wait until what was submitted is stored; False if it is not after `timeout` seconds.
+
+        Nor is there anything to wait for at a place that has never taken anything and refuses for good: one that is
+        read-only or is not there.
+        """
+        if os.getpid() != self._pid:
+            return False
         with self._changed:
-            self._asked = True
+            self._asked = self._hurried = True
+            self._hopeless = False
             self._changed.notify_all()
-            stored = self._changed.wait_for(lambda: not self._pending and not self._busy, timeout)
+            self._changed.wait_for(lambda: self._idle() or self._hopeless, timeout)
+            stored = self._idle()
         self._warn()
         return stored
+
+    def _idle(self) -> bool:
+        return not self._pending and not self._busy
 
     def close(self, timeout: float = 30.0) -> bool:
         """Flush and end the thread; False if something could not be stored, which is then dropped and counted."""
@@ -182,14 +194,8 @@ class RunWriter:
             self._pending_rows = self._pending_bytes = 0
             self._changed.notify_all()
         self._thread.join(1.0)
-        with self._changed:
-            self._drop_flying()
+        self._lose(self._flying_rows)
         return stored
-
-    def _drop_flying(self) -> None:
-        """What the thread has in hand, and could not store."""
-        self.dropped += self._flying
-        self._flying = 0
 
     def _warn(self) -> None:
         if self.problems and not self._warned:
@@ -197,125 +203,144 @@ class RunWriter:
             warn(f"{self.problems[0]}; training goes on")
 
     def _work(self) -> None:
+        self._persist(self._files.begin)
+        self._rest()
         while (batch := self._due()) is not None:
             self._store(batch)
-            with self._changed:
-                self._busy = False
-                self._flying = 0
-                self._changed.notify_all()
+            self._rest()
 
-    def _due(self) -> list[_Item] | None:
+    def _rest(self) -> None:
+        with self._changed:
+            self._busy = False
+            self._flying_rows = self._flying_bytes = 0
+            self._changed.notify_all()
+
+    def _due(self) -> list[_Waiting] | None:
         """The next batch when it is time to store one; None at the end."""
         with self._changed:
             while True:
                 if self._closing:
                     return None
                 left = self._oldest + self._flush_seconds - time.monotonic()
-                if self._pending and (self._asked or self._pending_rows >= self._flush_rows or left <= 0):
+                if self._pending and (self._asked or self._enough() or left <= 0):
                     break
                 self._asked = self._asked and bool(self._pending)
                 self._changed.wait(left if self._pending else None)
-            batch: list[_Item] = []
-            rows = 0
-            while self._pending and rows < self._flush_rows:
+            batch: list[_Waiting] = []
+            while self._pending and self._flying_rows < self._flush_rows and self._flying_bytes < self._flush_bytes:
                 batch.append(self._pending.popleft())
-                rows += _rows(batch[-1])
-            self._pending_rows -= rows
-            self._pending_bytes -= sum(map(_size, batch))
+                self._flying_rows += batch[-1].rows
+                self._flying_bytes += batch[-1].size
+            self._pending_rows -= self._flying_rows
+            self._pending_bytes -= self._flying_bytes
             self._oldest = time.monotonic()
             self._busy = True
-            self._flying = rows
             return batch
 
-    def _store(self, batch: list[_Item]) -> None:
-        records = [item for item in batch if isinstance(item, Record)]
-        events = [item for item in batch if isinstance(item, Event)]
-        raws = [item for item in batch if isinstance(item, _Raw)]
+    def _store(self, batch: list[_Waiting]) -> None:
+        records: list[Record] = []
+        events: list[Event] = []
+        for one in batch:
+            if isinstance(one.item, Record):
+                records.append(one.item)
+            elif isinstance(one.item, Event):
+                events.append(one.item)
+            elif (event := self._stored_raw(one.item)) is not None:
+                events.append(event)
+        data = self._encoded(records, events)
+        # Once encoded they are small, however long the place stays away.
+        batch.clear()
+        records.clear()
+        if data is not None and not self._persist(partial(self._files.put, rank_folder(self.rank), data)):
+            self._lose(self._flying_rows)
+
+    def _stored_raw(self, raw: _Raw) -> Event | None:
+        """Keep a tensor as a file; the event that says where it is, None if it is lost."""
+        path: list[str] = []
+        try:
+            data = encode_raw(raw.key, raw.data)
+        except Exception as error:
+            self._note(f"{self._place.url}: {raw.key.name} could not be encoded: {type(error).__name__}: {error}")
+        else:
+            self._persist(lambda: path.append(self._files.put(raw_folder(self.rank), data)))
+        if not path:
+            self._lose(1)
+            return None
+        about = {"name": raw.key.name, "collection": raw.key.collection, "phase": raw.phase, "file": path[0]}
+        return Event(raw.step, raw.time, RAW, about, self.rank)
+
+    def _encoded(self, records: list[Record], events: list[Event]) -> bytes | None:
+        """A segment of all that can be encoded, None of nothing. What cannot is lost, and nothing else with it."""
+        encode = partial(encode_segment, rank=self.rank, step=self._step, launch=self._launch)
+        try:
+            return encode(records, events=events)
+        except Exception:
+            kept = [one for one in records if self._encodes(partial(encode, [one]), "summaries", len(one.keys))]
+            told = [one for one in events if self._encodes(partial(encode, [], events=[one]), "an event", 1)]
+        rows = sum(len(one.keys) for one in kept) + len(told)
+        data: list[bytes] = []
+        if rows:
+            self._encodes(lambda: data.append(encode(kept, events=told)), "a segment", rows)
+        return data[0] if data else None
+
+    def _encodes(self, encode: Callable[[], object], what: str, rows: int) -> bool:
+        """Whether something can be encoded. If not, its rows are lost: nothing that waiting mends."""
+        try:
+            encode()
+        except Exception as error:
+            self._note(f"{self._place.url}: {what} could not be encoded: {type(error).__name__}: {error}")
+            self._lose(rows)
+            return False
+        return True
+
+    def _persist(self, put: Callable[[], object]) -> bool:
+        """Try until the place has taken something; False if the writer is closed before it has."""
         pause = _FIRST_PAUSE
-        data: bytes | None = None
         while True:
+            self._hurried = False
             # What a store raises is not a closed list, and nothing may end this thread.
             try:
-                while raws:
-                    events.append(self._put_raw(raws[0]))
-                    raws.pop(0)
-                if data is None:
-                    data = encode_segment(records, rank=self.rank, events=events)
-                self._put(data)
-                return
-            except FileExistsError:
-                # Someone else's number. That of raw tensors has gone on already.
-                if not raws and self._next is not None:
-                    self._next += 1
-                continue
+                put()
             except Exception as error:
-                self._note(f"{self._place.url}: a segment could not be stored: {type(error).__name__}: {error}")
-                if data is None and not raws:  # nothing that waiting mends
-                    with self._changed:
-                        self._drop_flying()
-                    return
+                self._note(f"{self._place.url}: a file could not be stored: {type(error).__name__}: {error}")
+                hopeless = not self._taken and _is_final(error)
+            else:
+                self._taken = True
+                return True
             with self._changed:
-                if self._changed.wait_for(lambda: self._closing, pause):
-                    self._drop_flying()
-                    return
+                self._hopeless = hopeless
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closing or self._hurried, pause)
+                if self._closing:
+                    return False
             pause = min(2 * pause, _LAST_PAUSE)
 
-    def _put(self, data: bytes) -> None:
-        folder = rank_folder(self.rank)
-        if self._next is None:
-            self._begin()
-            self._next = self._first_free(folder)
-        path = f"{folder}/{self._next:09d}{SUFFIX}"
-        try:
-            self._place.write(path, data)
-        except FileExistsError:
-            # Our own, if it was stored and the answer was lost; otherwise someone else's number.
-            if self._place.read(path) != data:
-                raise
-        self._next += 1
-
-    def _put_raw(self, raw: _Raw) -> Event:
-        """The tensor as a file, and the event that says where it is."""
-        data = encode_raw(raw.key, raw.data)
-        folder = f"raw-{self.rank:05d}"
-        if self._next_raw is None:
-            self._next_raw = self._first_free(folder)
-        path = f"{folder}/{self._next_raw:09d}{SUFFIX}"
-        self._next_raw += 1
-        self._place.write(path, data)
-        about = {"name": raw.key.name, "collection": raw.key.collection, "phase": raw.phase, "file": path}
-        return Event(raw.step, raw.time, RAW, about)
-
-    def _first_free(self, folder: str) -> int:
-        numbers = [int(name[: -len(SUFFIX)]) for name in self._place.names(folder) if _is_segment(name)]
-        return max(numbers, default=-1) + 1
-
-    def _begin(self) -> None:
-        """run.json, by whoever comes first."""
-        about = {
-            "format": VERSION,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": {"tensometer": __version__, "numpy": np.__version__},
-        }
-        try:
-            self._place.write(RUN_FILE, json.dumps(about | self._about, indent=2).encode() + b"\n")
-        except FileExistsError:
-            return
+    def _lose(self, rows: int) -> None:
+        """Rows that the thread has in hand, and could not store; close() may have counted them already."""
+        with self._changed:
+            lost = min(rows, self._flying_rows)
+            self.dropped += lost
+            self._flying_rows -= lost
 
     def _note(self, problem: str) -> None:
         if problem not in self.problems and len(self.problems) < 100:
             self.problems.append(problem)
 
 
-def _rows(item: _Item) -> int:
-    if isinstance(item, Record):
-        return len(item.keys)
-    return 0 if isinstance(item, Event) and item.kind == END else 1
+def _is_final(error: Exception) -> bool:
+    """Whether an error of a place does not pass by itself, as that of a connection may, or that of a full disk."""
+    final = (PermissionError, FileNotFoundError, NotADirectoryError)
+    return isinstance(error, final) or getattr(error, "errno", None) in (errno.EROFS, errno.ENAMETOOLONG)
 
 
-def _size(item: _Item) -> int:
-    return len(item.data) if isinstance(item, _Raw) else 0
+def _memory_of(record: Record) -> int:
+    """About what a record takes in memory, as if the histograms of all rows were as long as that of the first."""
+    histogram = record.table[0].histogram if len(record.table) else None
+    return len(record.keys) * (_ROW_BYTES + (0 if histogram is None else _BIN_BYTES * len(histogram.bins)))
 
 
-def _is_segment(name: str) -> bool:
-    return name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdecimal()
+def _whole(name: str, value: object) -> int:
+    """A whole number. TypeError, naming the argument, for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: {value!r} is not a whole number")
+    return operator.index(value)
