@@ -52,19 +52,15 @@ void UpdateTracker::before(std::span<const TensorView> tensors, unsigned threads
     const TensorView& view = tensors[i];
     Tracked& one = tracked_[i];
     const std::size_t item_size = row(view.dtype).item_size;
-    if (one.copy == nullptr || one.dtype != view.dtype || one.shape != view.shape || one.order != readers[i].order()) {
+    if (one.count == 0 || one.dtype != view.dtype || one.shape != view.shape || one.order != readers[i].order()) {
       const std::uint64_t count = readers[i].count();
-      one = {view.dtype,
-             view.shape,
-             readers[i].order(),
-             count,
-             std::unique_ptr<std::byte[]>(new std::byte[count * item_size]),
-             std::unique_ptr<std::byte[]>(new std::byte[count * row(difference_dtype(view.dtype)).item_size])};
+      one = {view.dtype, view.shape, readers[i].order(), count, KeptVector<std::byte>(count * item_size),
+             KeptVector<std::byte>(count * row(difference_dtype(view.dtype)).item_size)};
     }
     const std::uint64_t most = copied_bytes / item_size;
     for (std::uint64_t first = 0; first < one.count; first += most) {
       const auto count = static_cast<std::uint32_t>(std::min(most, one.count - first));
-      copies.push_back({&readers[i], one.copy.get(), first, count, item_size});
+      copies.push_back({&readers[i], one.copy.data(), first, count, item_size});
     }
   }
   parallel_for(copies.size(), copies.size() < 2 ? 1 : thread_count(threads), [&](std::size_t i) { run(copies[i]); });
@@ -84,10 +80,8 @@ std::vector<Update> UpdateTracker::after(std::span<const TensorView> tensors, co
     if (one.dtype != tensors[i].dtype || one.shape != tensors[i].shape || one.order != now[i].order()) {
       throw std::invalid_argument("tensors[" + std::to_string(i) + "]: is not the one that before() copied");
     }
-    then.emplace_back(one.copy.get(), row(one.dtype).item_size, one.count);
-    // Zeros: memory that nothing wrote might hold NaN, and those are slow.
-    if (!one.has_last) std::memset(one.last.get(), 0, one.count * row(difference_dtype(one.dtype)).item_size);
-    pairs.push_back({&then.back(), &now[i], one.dtype, one.last.get()});
+    then.emplace_back(one.copy.data(), row(one.dtype).item_size, one.count);
+    pairs.push_back({&then.back(), &now[i], one.dtype, one.last.data()});
   }
   std::vector<PairResult> results = compare(pairs, options);
   const FloatEnvironment environment;
@@ -111,7 +105,7 @@ std::vector<Update> UpdateTracker::after(std::span<const TensorView> tensors, co
 UpdateTracker::Difference UpdateTracker::difference(std::size_t index) const {
   const Tracked& one = tracked_.at(index);
   if (!one.has_last) throw std::invalid_argument("index: there was no after() yet");
-  return {difference_dtype(one.dtype), one.shape, one.order, one.last.get()};
+  return {difference_dtype(one.dtype), one.shape, one.order, one.last.data()};
 }
 
 }  // namespace tensometer

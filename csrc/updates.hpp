@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "compare.hpp"
+#include "kept.hpp"
 
 namespace tensometer {
 
@@ -42,7 +42,7 @@ class UpdateTracker {
     std::vector<std::int64_t> shape;
     std::vector<std::uint32_t> order;
     std::uint64_t count = 0;
-    std::unique_ptr<std::byte[]> copy, last;  // elements; lanes
+    KeptVector<std::byte> copy, last;  // elements; lanes
     bool has_last = false;
     double last_l2 = 0;  // NaN if the last difference was not finite
   };
