@@ -4,7 +4,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -206,7 +206,7 @@ def decode_segment(data: bytes, name: str = "segment") -> Segment:
     begin = _HEADER.size + schema_size
     try:
         schema = json.loads(payload[_HEADER.size : begin])
-        tensors = tuple(_key(entry) for entry in schema["tensors"])
+        tensors = _Keys.of(schema["tensors"])
         phases = tuple(map(str, schema["phases"]))
         rows, rank = int(schema["rows"]), int(schema["rank"])
         step, launch = int(schema["step"]), int(schema["launch"])
@@ -235,6 +235,21 @@ def decompressed(data: bytes, name: str) -> tuple[bytes, bytes]:
     except zstandard.ZstdError as error:
         raise SegmentError(name, f"is damaged: {error}") from error
     raise SegmentError(name, "is truncated")
+
+
+class _Keys:
+    """Makes keys of a schema's entries. Most segments are about the same tensors as the one before: those are kept."""
+
+    # One tuple, so that no thread sees the entries of one segment beside the keys of another.
+    _last: ClassVar[tuple[list[dict[str, Any]], tuple[TensorKey, ...]]] = ([], ())
+
+    @classmethod
+    def of(cls, entries: list[dict[str, Any]]) -> tuple[TensorKey, ...]:
+        seen, keys = cls._last
+        if entries != seen:
+            keys = tuple(_key(entry) for entry in entries)
+            cls._last = (entries, keys)
+        return keys
 
 
 def _key(entry: dict[str, Any]) -> TensorKey:

@@ -25,6 +25,8 @@ from tensometer.store.segment import Event, Record, TensorKey, encode_segment
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
 # What a row and a bin of its histogram take in memory, as measured: 410 bytes, 12 to 15.
 _ROW_BYTES, _BIN_BYTES = 450, 14
+# As much of the memory above a training's as a segment in the making may take, and once more while it is encoded.
+_SEGMENT_BYTES = 8 << 20
 # What an event or a raw tensor takes beside its data.
 _ITEM_BYTES = 500
 
@@ -52,10 +54,11 @@ class _Waiting:
 class RunWriter:
     """Appends records to a run; other writers may do the same under other ranks.
 
-    url: a path, or a URL that fsspec knows. Segments close after `flush_seconds`, `flush_rows`, or a quarter of
-    `queue_bytes`. What would take more than about `queue_bytes` of memory, because the place takes nothing, is dropped
-    and counted in `dropped`; the first problem is a RuntimeWarning in the caller's thread, all are in `problems`. An
-    earlier run at the same place is continued. TypeError or ValueError for wrong arguments; nothing is raised later.
+    url: a path, or a URL that fsspec knows. Segments close after `flush_seconds`, `flush_rows`, or 8 MB of summaries in
+    memory (a quarter of `queue_bytes` if that is less). What would take more than about `queue_bytes`, because the
+    place takes nothing, is dropped and counted in `dropped`; the first problem is a RuntimeWarning in the caller's
+    thread, all are in `problems`. An earlier run at the same place is continued. TypeError or ValueError for wrong
+    arguments; nothing is raised later.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class RunWriter:
         self._place: Place = open_place(url)
         self._files = RunFiles(self._place, {"world_size": world_size, "config": dict(config or {})})
         self._flush_seconds, self._flush_rows = flush_seconds, flush_rows
-        self._flush_bytes, self._queue_bytes = queue_bytes // 4, queue_bytes
+        self._flush_bytes, self._queue_bytes = min(_SEGMENT_BYTES, queue_bytes // 4), queue_bytes
         self.dropped = 0
         self.problems: list[str] = []
         self._warned = False
