@@ -245,6 +245,7 @@ class _Keys:
 
     @classmethod
     def of(cls, entries: list[dict[str, Any]]) -> tuple[TensorKey, ...]:
+        """The keys, in the order of the entries; what _key() raises for entries that are none."""
         seen, keys = cls._last
         if entries != seen:
             keys = tuple(_key(entry) for entry in entries)
