@@ -168,3 +168,16 @@ def test_hooks_are_there_only_when_they_are_needed(tmp_path: Path) -> None:
     assert counts == [counts[0], 0, 0] * 2
     assert counts[0] > 0
     assert hooks() == 0
+
+
+def test_a_module_that_is_replaced(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    model, (x, _) = network(), x_and_y()
+    monitor = every_step("activations")
+    monitor.attach(model)
+    for _ in range(2):
+        outputs = model(x)
+        model[2] = nn.Linear(5, 3)
+        monitor.step()
+    run = closed(monitor, tmp_path)
+    assert run.series("2").steps.tolist() == [0, 1]
+    assert run.series("2")["l2"][1] == l2(outputs)

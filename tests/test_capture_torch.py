@@ -1,4 +1,4 @@
-"""PyTorch's ways of training: what is captured is what the optimizer used, once."""
+"""PyTorch's ways of training: several models and optimizers, parameters and buffers of every kind."""
 
 import warnings
 from collections.abc import Callable
@@ -10,70 +10,6 @@ import torch
 from tensometer import Monitor, open_run
 from torch import nn
 from training import closed, l2, names, network, x_and_y
-
-
-def test_gradients_of_accumulated_passes(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
-    model, (x, y) = network(), x_and_y()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    monitor = every_step("gradients", "inputs", "activations", "loop")
-    monitor.attach(model, optimizer=optimizer)
-    for part in range(4):
-        nn.functional.cross_entropy(model(x * (part + 1)), y).backward()
-    expected = l2(model[0].weight.grad)
-    optimizer.step()
-    optimizer.zero_grad()
-    monitor.step()
-    run = closed(monitor, tmp_path)
-    assert run.series("0.weight")["l2"].tolist() == [expected]
-    assert run.series("input.0")["l2"].tolist() == [l2(x)]
-    assert names(run, "activations") == ["0", "1", "2"]
-    assert len(run.series("0")) == 1
-
-
-@pytest.mark.parametrize("largest", [1e9, 0.01])
-def test_norms_before_and_after_clipping(every_step: Callable[..., Monitor], tmp_path: Path, largest: float) -> None:
-    model, (x, y) = network(), x_and_y()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    monitor = every_step(clipping=True)
-    monitor.attach(model, optimizer=optimizer)
-    nn.functional.cross_entropy(model(x), y).backward()
-    before = nn.utils.clip_grad_norm_(model.parameters(), largest).item()
-    optimizer.step()
-    monitor.step()
-    run = closed(monitor, tmp_path)
-    after = min(before, largest)
-    assert run.series("gradient_norm_before_clipping")["mean"][0] == pytest.approx(before, rel=1e-5)
-    assert run.series("gradient_norm")["mean"][0] == pytest.approx(after, rel=1e-4)
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_gradients_are_unscaled(every_step: Callable[..., Monitor], tmp_path: Path, fused: bool) -> None:
-    model, (x, y) = network(), x_and_y()
-    nn.functional.cross_entropy(model(x), y).backward()
-    expected = [l2(parameter.grad) for parameter in model.parameters()]
-    optimizer = torch.optim.Adam(model.parameters(), fused=fused)
-    optimizer.zero_grad()
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    monitor = every_step(clipping=True)
-    monitor.attach(model, optimizer=optimizer, scaler=scaler)
-    for factor in (1.0, float("inf"), 1.0):
-        optimizer.zero_grad()
-        scaler.scale(nn.functional.cross_entropy(model(x), y) * factor).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        monitor.step()
-    run = closed(monitor, tmp_path)
-    norms = [run.series(n, collection="gradients")["l2"][0] for n in ("0.weight", "0.bias", "2.weight", "2.bias")]
-    assert norms == pytest.approx(expected, rel=1e-6)
-    assert run.series("amp_scale")["mean"].tolist() == [1024, 1024, 512]
-    assert run.series("amp_skipped")["mean"].tolist() == [0, 1, 0]
-    # The step that was skipped shows why.
-    gradient = run.series("0.weight", collection="gradients")
-    assert gradient.steps.tolist() == [0, 1, 2]
-    assert gradient["nan"][1] + gradient["posinf"][1] + gradient["neginf"][1] > 0
-    assert run.series("gradient_norm_before_clipping")["mean"][0] == pytest.approx(
-        run.series("gradient_norm")["mean"][0], rel=1e-6
-    )
 
 
 def test_several_models_and_optimizers(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
@@ -128,6 +64,32 @@ def test_what_no_optimizer_has(every_step: Callable[..., Monitor], tmp_path: Pat
     assert (missing.step, missing.data) == (1, {"parameters": ["2.bias"]})
 
 
+def test_wrapped_optimizers(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    model, (x, y) = network(), x_and_y()
+    monitor = every_step("gradients", "loop")
+    accelerator = accelerate.Accelerator(cpu=True)
+    optimizer = accelerator.prepare(torch.optim.SGD(model.parameters(), lr=0.1))
+    monitor.attach(model, optimizer=[optimizer])
+    accelerator.backward(nn.functional.cross_entropy(model(x), y))
+    expected = l2(model[0].weight.grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    monitor.step()
+    run = closed(monitor, tmp_path)
+    assert run.series("0.weight")["l2"].tolist() == [expected]
+    assert run.series("optimizer_steps")["mean"].tolist() == [1]
+
+
+def test_names_of_biases(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    monitor = every_step("weights", "biases")
+    monitor.attach(nn.ModuleDict({"a": nn.MultiheadAttention(4, 2), "r": nn.RNNCell(2, 2, bias=True)}))
+    monitor.step()
+    run = closed(monitor, tmp_path)
+    assert names(run, "weights") == ["a.in_proj_weight", "a.out_proj.weight", "r.weight_ih", "r.weight_hh"]
+    assert names(run, "biases") == ["a.in_proj_bias", "a.out_proj.bias", "r.bias_ih", "r.bias_hh"]
+
+
 def test_optimizer_state_and_buffers(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
     optimizer = torch.optim.Adam(model.parameters())
@@ -162,17 +124,16 @@ def test_dtypes_of_parameters(every_step: Callable[..., Monitor], tmp_path: Path
     assert run.series("0", collection="updates")["linf"].tolist() == [0.125]
 
 
-def test_sparse_gradients(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
-    model = nn.Embedding(100, 4, sparse=True)
-    optimizer = torch.optim.SparseAdam(model.parameters())
-    monitor = every_step("gradients", "weights")
-    monitor.attach(model, optimizer=optimizer)
-    model(torch.tensor([3, 5, 3])).sum().backward()
-    optimizer.step()
-    monitor.step()
-    gradient = closed(monitor, tmp_path).series("weight", collection="gradients")
-    assert gradient["sum"].tolist() == pytest.approx([12])
-    assert (gradient["count"].tolist(), gradient["zeros"].tolist()) == ([400], [392])
+def test_units_of_what_has_none(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"table": nn.Embedding(10, 4, sparse=True), "head": nn.Linear(4, 1)})
+    with Monitor(tmp_path, every=1, collections={"gradients": {"units": True}}) as monitor:
+        monitor.attach(model)
+        model["head"](model["table"](torch.tensor([1, 1, 2]))).sum().backward()
+        with pytest.warns(RuntimeWarning, match="table.weight/units"):
+            monitor.step()
+    run = open_run(tmp_path)
+    assert names(run, "gradients") == ["table.weight", "head.weight", "head.bias", "head.weight/units"]
+    assert "gradient_norm" in names(run, "loop")
 
 
 def test_a_model_is_replaced(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
@@ -218,28 +179,6 @@ def test_one_tensor_that_cannot_be_read(tmp_path: Path) -> None:
 def test_wrong_objects(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with Monitor(tmp_path) as monitor, pytest.raises(TypeError, match=message):
         monitor.attach(**{"model": network(), **arguments})
-
-
-def test_optimizers_that_call_a_closure(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
-    model, (x, y) = network(), x_and_y()
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
-    monitor = every_step("gradients", "updates")
-    monitor.attach(model, optimizer=optimizer)
-    first: list[float] = []
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        first.append(l2(model[0].weight.grad))
-        return loss
-
-    before = model[0].weight.detach().clone()
-    optimizer.step(closure)
-    monitor.step()
-    run = closed(monitor, tmp_path)
-    assert run.series("0.weight", collection="gradients")["l2"].tolist() == first[:1]
-    assert run.series("0.weight", collection="updates")["l2"].tolist() == [l2(model[0].weight.detach() - before)]
 
 
 def test_resumed_at_a_checkpoint(tmp_path: Path) -> None:

@@ -69,3 +69,22 @@ def test_steps_that_are_not_captured_are_not_in_the_update(tmp_path: Path) -> No
             optimizer.step()
             monitor.step()
     assert open_run(tmp_path).series("0")["l2"].tolist() == [1, 4]
+
+
+def test_several_steps_of_the_optimizer(tmp_path: Path) -> None:
+    model = one_weight([0, 0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    collections = {"updates": {"phases": ["critic"]}, "gradients": True}
+    with Monitor(tmp_path, every=1, strict=True, collections=collections) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        (weight,) = model.parameters()
+        for _ in range(2):
+            with monitor.phase("critic"):
+                for gradient in ([3.0, 0.0], [0.0, 4.0]):
+                    weight.grad = torch.tensor(gradient)
+                    optimizer.step()
+            monitor.step()
+    run = open_run(tmp_path)
+    assert run.series("0", collection="updates", phase="critic")["l2"].tolist() == [5, 5]
+    assert run.series("0/cosine", phase="critic")["mean"].tolist() == [1]
+    assert run.series("0", collection="gradients")["l2"].tolist() == [3, 3]

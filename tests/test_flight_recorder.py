@@ -172,7 +172,7 @@ def test_the_step_in_progress_counts_too(tmp_path: Path) -> None:
         assert run.series("0").steps.tolist() == [0, 1, 2, 3]
         assert run.series("0.weight").steps.tolist() == [0, 1, 2]
         (event,) = run.events("nonfinite")
-        assert (event.step, event.data["where"], event.data["module"]) == (3, "forward", "0")
+        assert (event.step, event.data) == (3, {"where": "input", "inputs": ["input.0"]})
         (end,) = run.events("interrupted")
         assert (end.step, end.data) == (3, {"reason": "FloatingPointError: not finite"})
 

@@ -153,10 +153,9 @@ def test_python_imports_point_down() -> None:
 
 
 def test_python_imports_have_no_cycles() -> None:
-    graph = {module_name(path): {name for _, name in own_imports(path)} for path in MODULES}
     # A package's __init__ names its own modules; they may name each other, not it.
-    order = list(graphlib.TopologicalSorter(graph).static_order())
-    assert order[-1] in {"tensometer", "tensometer.__main__"}
+    graph = {module_name(path): {name for _, name in own_imports(path)} for path in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_modules_import_only_the_runtime_needs() -> None:

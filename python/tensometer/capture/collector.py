@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,15 @@ class Collector:
         """Whether the step in progress captures a collection; see Sink."""
         chosen = self._captured.get(collection)
         return chosen is not None and (chosen.phases is None or (phase or self.phase_of()) in chosen.phases)
+
+    def is_due(self, collection: str) -> bool:
+        """Whether the step in progress stores a collection; see Sink."""
+        return collection in self._due
+
+    def capture_late(self, collections: Iterable[str]) -> None:
+        """Capture what was due in an earlier step; see Sink."""
+        late = {name: chosen for name, chosen in self.config.collections.items() if name in set(collections)}
+        self._due, self._captured = {**self._due, **late}, {**self._captured, **late}
 
     def takes(self, collection: str, key: TensorKey) -> bool:
         """Whether the settings of the collection let a tensor in; see Sink."""
@@ -289,7 +298,12 @@ class Collector:
             if len(key.shape) < 2:
                 continue
             axis = int(key.facts.get("unit_axis", 0)) % len(key.shape)
-            table = summarize_units(tensor, axis, histogram=False, threads=self.config.threads)
+            try:
+                table = summarize_units(tensor, axis, histogram=False, threads=self.config.threads)
+            except Exception as error:
+                # One whose units cannot be told, such as a sparse one, is kept as a whole.
+                self.failed(error, f"{key.name}/units: ")
+                continue
             shape = key.shape[:axis] + key.shape[axis + 1 :]
             facts = {**key.facts, "units": key.shape[axis]}
             unit = TensorKey(f"{key.name}/units", collection, key.dtype, shape, facts)

@@ -1,6 +1,6 @@
 """What a framework's capture tells, and whom."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tensometer._core import SummaryTable, summarize_many
@@ -13,6 +13,16 @@ class Sink(Protocol):
     @property
     def threads(self) -> int | None:
         """How many threads of the engine a capture may use; None for the engine's default."""
+
+    @property
+    def step(self) -> int:
+        """Number of the step in progress."""
+
+    def is_due(self, collection: str) -> bool:
+        """Whether the step in progress stores a collection: not for the flight recorder alone."""
+
+    def capture_late(self, collections: Iterable[str]) -> None:
+        """Let the step in progress capture and store collections, though they were due in an earlier one."""
 
     def wants(self, collection: str, phase: str | None = None) -> bool:
         """Whether the step in progress captures a collection, in a phase (by default the present one)."""

@@ -1,6 +1,5 @@
 """The norm of a model's gradients before they are clipped: as the last backward pass of a step left them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +8,8 @@ from torch import nn
 from tensometer._core import summarize_many
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
+from tensometer.capture.torch_hooks import Hook
+from tensometer.capture.torch_structure import Structure
 
 
 class UnclippedNorm:
@@ -17,25 +18,28 @@ class UnclippedNorm:
     def __init__(self, model: nn.Module, sink: Sink) -> None:
         self._model, self._sink = model, sink
         self._handles: list[Any] = []
+        self._structure: Structure | None = None
         self._queued = False
         self.norm: float | None = None
 
-    def begin_step(self) -> None:
-        """Watch the backward passes of a step that is captured."""
+    def begin_step(self, *, watch: bool) -> None:
+        """Watch the backward passes of a step, or let them be."""
         self.norm = None
-        wanted = self._sink.wants("loop")
-        if wanted and not self._handles:
+        self._queued = False  # by a backward pass that raised it was never taken back
+        if not watch or self._structure is None or not self._structure.is_current():
+            self.detach()
+        if watch and self._structure is None:
+            self._structure = Structure(self._model, ())
             for parameter in self._model.parameters():
                 if parameter.requires_grad:
-                    self._handles.append(_on_gradient(parameter, self._accumulated))
-        elif not wanted:
-            self.detach()
+                    self._handles.append(_on_gradient(parameter, Hook(self._accumulated)))
 
     def detach(self) -> None:
         """Remove every hook."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._structure = None
 
     def _accumulated(self, _: torch.Tensor) -> None:
         if not self._queued:
@@ -53,5 +57,5 @@ class UnclippedNorm:
         self.norm = summarize_many(gradients, threads=self._sink.threads).total().l2
 
 
-def _on_gradient(parameter: nn.Parameter, hook: Callable[[torch.Tensor], None]) -> Any:
+def _on_gradient(parameter: nn.Parameter, hook: Hook) -> Any:
     return parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]

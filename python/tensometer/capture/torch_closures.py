@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 
@@ -29,4 +30,6 @@ def before_update(optimizer: Optimizer, hook: Callable[[], None]) -> Any:
 
         return ((own, told, *given[1:]), settings) if given else (args, {**settings, "closure": told})
 
-    return optimizer.register_step_pre_hook(before)
+    # Where torch.compile compiles the step, which breaks its graph there anyway, it does not follow into the hook.
+    outside_graphs: Any = torch.compiler.disable(before)  # type: ignore[no-untyped-call]
+    return optimizer.register_step_pre_hook(outside_graphs)

@@ -8,11 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensometer._core import Summary, summarize_many
+from tensometer._core import Summary, SummaryTable, summarize_many
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
-from tensometer.capture.torch_tensors import described, in_backward, part_of, tensors_in, unwrapped
+from tensometer.capture.torch_hooks import Hook
+from tensometer.capture.torch_structure import Structure
+from tensometer.capture.torch_tensors import (
+    described,
+    in_backward,
+    names_not_finite,
+    part_of,
+    tensors_in,
+    unwrapped,
+)
 
 # A cell that is called for every element of a sequence is recorded for its first calls.
 MOST_CALLS = 8
@@ -30,24 +39,31 @@ class ModuleCapture:
         self._sink, self._origin, self._every_pass = sink, origin, every_pass
         self._handles: list[Any] = []
         self._hooked: tuple[bool, bool] = (False, False)
+        self._structure: Structure | None = None
         self._calls: Counter[str] = Counter()
         self._passes: Counter[tuple[str, str]] = Counter()
-        self._skipping = False
+        self._skipping = self._ran = False
         self._last_gradient: tuple[str, Summary] | None = None
-        self._told_compiled = False
+        self._told_unseen = False
 
     def begin_step(self) -> None:
         """Hook what this step captures: a step that is not captured runs without hooks."""
         self._calls.clear()
         self._passes.clear()
-        self._skipping = False
+        self._skipping = self._ran = False
         self._last_gradient = None
         modules = self._sink.wants("activations") or self._origin.watching
         ends = any(map(self._sink.wants, ("inputs", "predictions", "labels")))
-        if self._hooked != (modules, ends):
+        changed = self._structure is not None and not self._structure.is_current()
+        if self._hooked != (modules, ends) or changed:
             self.detach()
             self._hook(modules, ends)
             self._hooked = (modules, ends)
+
+    def end_step(self, *, trained: bool) -> None:
+        """trained: whether the model was, in this step; then hooks that did not run have missed its passes."""
+        if trained and not self._ran and self._sink.wants("activations"):
+            self._tell_unseen(["model"], "no hook ran in a step that trained: a compiled function may call the model")
 
     def detach(self) -> None:
         """Remove every hook."""
@@ -55,17 +71,20 @@ class ModuleCapture:
             handle.remove()
         self._handles.clear()
         self._hooked = (False, False)
+        self._structure = None
 
     def _hook(self, modules: bool, ends: bool) -> None:
         if (modules or ends) and not _compiled_in_place(self._model):
-            self._handles.append(self._model.register_forward_pre_hook(self._before, with_kwargs=True))
-            self._handles.append(self._model.register_forward_hook(self._after))
+            self._handles.append(self._model.register_forward_pre_hook(Hook(self._before), with_kwargs=True))
+            self._handles.append(self._model.register_forward_hook(Hook(self._after), with_kwargs=True))
         if ends and self._loss is not None and not _compiled_in_place(self._loss):
-            self._handles.append(self._loss.register_forward_pre_hook(self._before_loss, with_kwargs=True))
+            self._handles.append(self._loss.register_forward_pre_hook(Hook(self._before_loss), with_kwargs=True))
         if not modules:
             return
+        self._structure = Structure(self._model, ())
         for name, module in self._visible():
-            self._handles.append(module.register_forward_hook(partial(self._output, name), with_kwargs=True))
+            hook = Hook(partial(self._output, name))
+            self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
     def _visible(self) -> Iterator[tuple[str, nn.Module]]:
         """Modules whose hooks run, but those whose output is that of their last module."""
@@ -79,12 +98,17 @@ class ModuleCapture:
             alone = name or next(inner.children(), None) is None
             if alone and not isinstance(module, nn.Sequential) and not _compiled_in_place(module):
                 yield self._prefix + (name or "model"), module
-        if compiled and not self._told_compiled:
-            self._told_compiled = True
-            names = [self._prefix + (name or "model") for name in compiled]
-            self._sink.event("activations_not_seen", {"modules": names, "why": "torch.compile runs them without hooks"})
+        if compiled:
+            self._tell_unseen([name or "model" for name in compiled], "torch.compile runs them without hooks")
+
+    def _tell_unseen(self, names: list[str], why: str) -> None:
+        if not self._told_unseen:
+            self._told_unseen = True
+            modules = [self._prefix + name for name in names]
+            self._sink.event("activations_not_seen", {"modules": modules, "why": why})
 
     def _before(self, model: nn.Module, arguments: Any, keywords: Any) -> None:
+        self._ran = True
         # The recomputation of a checkpoint is no second pass.
         if in_backward():
             return
@@ -92,10 +116,22 @@ class ModuleCapture:
         self._calls.clear()
         self._skipping = not self._first_pass(phase, "model")
         if not self._skipping and self._sink.wants("inputs", phase):
-            self._sink.guard(lambda: self._take("inputs", "input", (arguments, keywords), phase))
+            self._sink.guard(partial(self._take_ends, "inputs", "input", _named((arguments, keywords)), phase))
 
-    def _after(self, *_: object) -> None:
-        self._skipping = self._skipping and in_backward()
+    def _after(self, model: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
+        if in_backward():
+            return
+        if not self._skipping and self._origin.is_news("model"):
+            self._sink.guard(partial(self._judge_model, model, (arguments, keywords), output))
+        self._skipping = False
+
+    def _judge_model(self, model: nn.Module, given: Any, output: object) -> None:
+        """Where modules are not watched, this tells at least that the fault lies in the model, or in what went in."""
+        table = summarize_many([local_part(one)[0] for _, one in tensors_in(output)], threads=self._sink.threads)
+        if table.column("nan").any():
+            inner, _ = unwrapped(model)
+            data = self._about(self._prefix + "model", inner, given, table, inner.named_parameters())
+            self._origin.report("model", data)
 
     def _first_pass(self, phase: str, what: str) -> bool:
         """Of a step whose gradients are accumulated over several passes, the first speaks for all."""
@@ -109,51 +145,74 @@ class ModuleCapture:
         given = [*arguments, *keywords.values()]
         for collection, name, value in zip(("predictions", "labels"), ("prediction", "label"), given, strict=False):
             if self._sink.wants(collection, phase):
-                self._sink.guard(partial(self._take, collection, name, (value, {}), phase, bare=True))
+                self._sink.guard(partial(self._take_ends, collection, name, value, phase))
 
-    def _take(self, collection: str, name: str, given: Any, phase: str, *, bare: bool = False) -> None:
-        arguments, keywords = given
-        found = tensors_in(arguments if bare else {**dict(enumerate(arguments)), **keywords})
-        parts = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in found]
-        self._sink.take(collection, [key for key, _ in parts], [tensor for _, tensor in parts], phase)
+    def _take_ends(self, collection: str, name: str, value: object, phase: str) -> None:
+        taken = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
+        keys = [key for key, _ in taken]
+        table = self._sink.take(collection, keys, [tensor for _, tensor in taken], phase)
+        # Infinities may be meant: those of masks. NaN is not.
+        if collection == "inputs" and table is not None and table.column("nan").any():
+            self._origin.report("input", {"inputs": names_not_finite(self._sink, keys, table)})
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
-        if not self._skipping and not in_backward():
-            self._sink.guard(lambda: self._take_output(name, module, (arguments, keywords), output))
+        self._ran = True
+        # Watched is every pass, captured the first.
+        if not in_backward() and (not self._skipping or self._origin.watching):
+            self._sink.guard(partial(self._take_output, name, module, (arguments, keywords), output))
 
     def _take_output(self, name: str, module: nn.Module, given: Any, output: object) -> None:
         # A module that is called several times in a pass is recorded at each call, under a name of its own.
         call = self._calls[name]
         self._calls[name] += 1
-        if call >= MOST_CALLS:
-            return
         phase = self._sink.phase_of(training=module.training)
-        parts = list(tensors_in(output))
+        recorded = call < MOST_CALLS and not self._skipping and self._sink.wants("activations", phase)
+        if not recorded and not self._origin.watching:
+            return
         base = name if call == 0 else f"{name}#{call}"
         kind = type(module).__name__
         facts = {"module_type": kind, "unit_axis": 1 if kind.startswith(_CHANNELS_SECOND) else -1}
-        taken = [part_of(base + part, "activations", tensor, facts) for part, tensor in parts]
+        taken = [part_of(base + part, "activations", tensor, facts) for part, tensor in tensors_in(output)]
         keys, tensors = [key for key, _ in taken], [tensor for _, tensor in taken]
-        table = self._sink.take("activations", keys, tensors, phase) if self._sink.wants("activations", phase) else None
+        table = self._sink.take("activations", keys, tensors, phase) if recorded else None
         if self._origin.watching:
-            table = summarize_many(tensors, threads=self._sink.threads)
-            for _, tensor in parts:
+            if table is None or len(table) < len(tensors):
+                table = summarize_many(tensors, threads=self._sink.threads)
+            for _, tensor in tensors_in(output):
                 if tensor.requires_grad:
-                    tensor.register_hook(partial(self._gradient, base))  # type: ignore[no-untyped-call]
-        if table is None or not self._origin.is_news("forward") or not bool(table.column("nonfinite").any()):
-            return
-        entered = list(tensors_in({**dict(enumerate(given[0])), **given[1]}))
-        inputs = summarize_many([local_part(tensor)[0] for _, tensor in entered])
-        weights = summarize_many({name: local_part(one)[0] for name, one in module.named_parameters(recurse=False)})
-        broken = [n for n, summary in zip(weights.names or (), weights, strict=True) if summary.nonfinite]
-        data = {
-            "module": base,
-            "module_type": kind,
-            "outputs": [described(base, one) for one in table],
+                    tensor.register_hook(Hook(partial(self._gradient, base)))  # type: ignore[no-untyped-call]
+        if table is not None and table.column("nonfinite").any():
+            self._judge(base, module, given, table)
+
+    def _judge(self, name: str, module: nn.Module, given: Any, table: SummaryTable) -> None:
+        """Of a module whose output is not finite."""
+        if self._origin.is_news("forward"):
+            parameters = module.named_parameters(recurse=False)
+            self._origin.suspect("forward", self._about(name, module, given, table, parameters))
+        # Infinities may be meant: those of masked scores. NaN is not.
+        if table.column("nan").any():
+            self._origin.confirm()
+
+    def _about(
+        self,
+        name: str,
+        module: nn.Module,
+        given: Any,
+        outputs: SummaryTable,
+        parameters: Iterator[tuple[str, nn.Parameter]],
+    ) -> dict[str, Any]:
+        entered = list(tensors_in(_named(given)))
+        inputs = summarize_many([local_part(tensor)[0] for _, tensor in entered], threads=self._sink.threads)
+        weights = summarize_many({n: local_part(one)[0] for n, one in parameters}, threads=self._sink.threads)
+        return {
+            "module": name,
+            "module_type": type(module).__name__,
+            # Otherwise the fault lies before it: in the data, or in a module that nobody looked at.
+            "first": not inputs.column("nonfinite").any(),
+            "outputs": [described(name, one) for one in outputs],
             "inputs": [described(f"input{part}", one) for (part, _), one in zip(entered, inputs, strict=True)],
-            "parameters_not_finite": broken,
+            "parameters_not_finite": [n for n, one in zip(weights.names or (), weights, strict=True) if one.nonfinite],
         }
-        self._origin.report("forward", data)
 
     def _gradient(self, name: str, gradient: torch.Tensor) -> None:
         """Autograd has the gradient of a module's output: the first that is not finite comes from what lies behind."""
@@ -172,6 +231,12 @@ class ModuleCapture:
             data["module"], entered = self._last_gradient
             data["inputs"] = [described(f"gradient of {data['module']}", entered)]
         self._origin.report("backward", data)
+
+
+def _named(given: Any) -> dict[Any, Any]:
+    """What a module is called with, by position or keyword."""
+    arguments, keywords = given
+    return {**dict(enumerate(arguments)), **keywords}
 
 
 def _compiled_in_place(module: nn.Module) -> bool:

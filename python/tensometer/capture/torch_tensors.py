@@ -1,13 +1,15 @@
 """Tensors of PyTorch: where they are in what modules pass, and what is said of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
-from tensometer._core import Summary
+from tensometer._core import Summary, SummaryTable
+from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
 from tensometer.store import TensorKey
 
@@ -30,7 +32,7 @@ def tensors_in(value: object, part: str = "", depth: int = 0) -> Iterator[tuple[
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
             yield from tensors_in(inner, f"{part}.{index}", depth + 1)
-    elif hasattr(value, "__dataclass_fields__"):
+    elif is_dataclass(value):
         for name in value.__dataclass_fields__:
             yield from tensors_in(getattr(value, name), f"{part}.{name}", depth + 1)
 
@@ -74,6 +76,14 @@ def described(name: str, summary: Summary) -> dict[str, Any]:
         "linf": summary.linf if finite else None,
         "rms": summary.rms if finite else None,
     }
+
+
+def names_not_finite(sink: Sink, keys: Sequence[TensorKey], table: SummaryTable) -> list[str]:
+    """Which of the tensors of one collection that were offered, and taken into the table, are not finite."""
+    if not table.column("nonfinite").any():
+        return []
+    taken = keys if len(keys) == len(table) else [key for key in keys if sink.takes(key.collection, key)]
+    return [key.name for key, one in zip(taken, table, strict=True) if one.nonfinite]
 
 
 def in_backward() -> bool:

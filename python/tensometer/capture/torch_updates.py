@@ -22,7 +22,9 @@ def update_of(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
 
 
 class UpdateCapture:
-    """Costs a copy of the weights, and another for the cosine with the update captured before.
+    """What all steps of an optimizer within a step of the monitor changed together.
+
+    Costs a copy of the weights, and another for the cosine with the update captured before.
 
     Rows of the collection `updates`: `name`, the difference; and of one element each `name/ratio` (its norm to that of
     the weight before; infinite if either has no such size), `name/changed_fraction` (elements whose value is another),
@@ -34,6 +36,12 @@ class UpdateCapture:
         self._tracker = UpdateTracker()
         self._names: list[str] = []
         self._waiting = False
+        self._phase = ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a before() to which after() belongs."""
+        return self._waiting
 
     def before(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
         """Keep the weights."""
@@ -43,6 +51,7 @@ class UpdateCapture:
         self._waiting = False
         self._tracker.before(parameters, threads=self._sink.threads)
         self._waiting = True
+        self._phase = self._sink.phase_of(training=True)
 
     def after(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
         """Record the difference to what before() kept."""
@@ -57,7 +66,7 @@ class UpdateCapture:
             return table
 
         differences = _Differences(self._tracker, len(keys))
-        table = self._sink.take("updates", keys, differences, summarize=summarize)
+        table = self._sink.take("updates", keys, differences, self._phase, summarize=summarize)
         if table is None or len(table) != len(keys):
             return
         scalars: dict[str, float] = {}
@@ -69,7 +78,7 @@ class UpdateCapture:
             scalars[f"{name}/changed_fraction"] = changed
             if not math.isnan(cosine):
                 scalars[f"{name}/cosine"] = cosine
-        self._sink.take_scalars("updates", scalars)
+        self._sink.take_scalars("updates", scalars, self._phase)
 
 
 class _Differences(Sequence["np.ndarray[Any, Any]"]):

@@ -60,9 +60,7 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
         self._stepped = False
         self._loop.begin(state.global_step, rank=args.process_index, world_size=args.world_size)
         assert self._loop.monitor is not None
-        # What accelerate has wrapped: it hands over to the optimizer inside, on which hooks run.
-        scaler, inner = getattr(optimizer, "scaler", None), getattr(optimizer, "optimizer", optimizer)
-        self._loop.monitor.attach(model, optimizer=inner, scaler=scaler)
+        self._loop.monitor.attach(model, optimizer=optimizer, scaler=getattr(optimizer, "scaler", None))
 
     def _log(self, values: Mapping[str, Any], phase: str) -> None:
         if self._loop.monitor is None:

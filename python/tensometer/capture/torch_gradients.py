@@ -1,0 +1,65 @@
+"""Gradients as they are used, their norm, and which are missing."""
+
+from collections.abc import Sequence
+
+import torch
+
+from tensometer._core import Summary
+from tensometer.capture.nonfinite import Origin
+from tensometer.capture.sink import Sink
+from tensometer.capture.torch_parameters import Parameter
+from tensometer.capture.torch_tensors import names_not_finite
+
+
+class GradientCapture:
+    """The gradients of a step, which come in parts: each optimizer's when it steps."""
+
+    def __init__(self, sink: Sink, origin: Origin) -> None:
+        self._sink, self._origin = sink, origin
+        self._total: Summary | None = None
+        self._left_out = 0
+        self._missing: list[str] = []
+        self._told: list[str] = []
+
+    def begin_step(self) -> None:
+        """Forget the gradients of the step before."""
+        self._total, self._left_out = None, 0
+
+    def take(self, parameters: Sequence[Parameter], scale: torch.Tensor | None = None) -> None:
+        """Record the gradients that there are. scale: what to divide them by."""
+        if not self._sink.wants("gradients"):
+            return
+        self._note_missing(parameters)
+        parts = [
+            one.part("gradients", one.tensor.grad if scale is None else one.tensor.grad / scale)
+            for one in parameters
+            if one.tensor.grad is not None
+        ]
+        self._left_out += len(parts)
+        keys = [key for key, _ in parts]
+        table = self._sink.take("gradients", keys, [gradient for _, gradient in parts])
+        if table is None:
+            return
+        self._left_out -= len(table)
+        self._total = table.total() if self._total is None else self._total.merge(table.total())
+        broken = names_not_finite(self._sink, keys, table)
+        if broken:
+            # Backward runs from the last layer to the first: the last in the model's order was reached first.
+            self._origin.report("gradient", {"parameters": broken[::-1]})
+
+    @property
+    def norm(self) -> float | None:
+        """The norm of all that were taken together; None if there were none, or some that the collection left out."""
+        return None if self._total is None or self._left_out else self._total.l2
+
+    def end_step(self) -> None:
+        """Tell which trained parameters had no gradient, if they are others than in the step before."""
+        if set(self._missing) != set(self._told):
+            self._told = self._missing
+            self._sink.event("gradients_missing", {"parameters": self._missing})
+
+    def _note_missing(self, parameters: Sequence[Parameter]) -> None:
+        # Of the parameters of an optimizer that has not stepped nothing new is known.
+        seen = {one.name for one in parameters}
+        missing = [one.name for one in parameters if one.tensor.requires_grad and one.tensor.grad is None]
+        self._missing = [name for name in self._missing if name not in seen] + missing
