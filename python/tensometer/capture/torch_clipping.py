@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensometer._core import summarize_many
+from tensometer._core import norm, summarize_many
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_hooks import Hook
@@ -54,7 +54,7 @@ class UnclippedNorm:
 
     def _measure(self) -> None:
         gradients = [local_part(one.grad)[0] for one in self._model.parameters() if one.grad is not None]
-        self.norm = summarize_many(gradients, threads=self._sink.threads).total().l2
+        self.norm = norm([summarize_many(gradients, threads=self._sink.threads)])
 
 
 def _on_gradient(parameter: nn.Parameter, hook: Hook) -> Any:

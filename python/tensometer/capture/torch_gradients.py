@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from tensometer._core import Summary
+from tensometer._core import SummaryTable, norm
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_parameters import Parameter
@@ -16,14 +16,14 @@ class GradientCapture:
 
     def __init__(self, sink: Sink, origin: Origin) -> None:
         self._sink, self._origin = sink, origin
-        self._total: Summary | None = None
+        self._tables: list[SummaryTable] = []
         self._left_out = 0
         self._missing: list[str] = []
         self._told: list[str] = []
 
     def begin_step(self) -> None:
         """Forget the gradients of the step before."""
-        self._total, self._left_out = None, 0
+        self._tables, self._left_out = [], 0
 
     def take(self, parameters: Sequence[Parameter], scale: torch.Tensor | None = None) -> None:
         """Record the gradients that there are. scale: what to divide them by."""
@@ -41,7 +41,7 @@ class GradientCapture:
         if table is None:
             return
         self._left_out -= len(table)
-        self._total = table.total() if self._total is None else self._total.merge(table.total())
+        self._tables.append(table)
         broken = names_not_finite(self._sink, keys, table)
         if broken:
             # Backward runs from the last layer to the first: the last in the model's order was reached first.
@@ -50,7 +50,7 @@ class GradientCapture:
     @property
     def norm(self) -> float | None:
         """The norm of all that were taken together; None if there were none, or some that the collection left out."""
-        return None if self._total is None or self._left_out else self._total.l2
+        return norm(self._tables) if self._tables and not self._left_out else None
 
     def end_step(self) -> None:
         """Tell which trained parameters had no gradient, if they are others than in the step before."""
