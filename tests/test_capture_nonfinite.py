@@ -130,6 +130,7 @@ def test_a_fault_in_a_module_that_nobody_watched(tmp_path: Path) -> None:
     with torch.no_grad():
         model[0].weight.copy_(torch.eye(3))
         model[0].bias.zero_()
+        model[2].weight.fill_(0.1)
     good, bad = torch.full((4, 3), 2.0), torch.full((4, 3), -2.0)
     first, second, third = trained(tmp_path, model, [good, bad, good, good])
     assert (first.step, first.data["where"], first.data["module"]) == (1, "model", "model")
