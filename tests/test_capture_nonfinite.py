@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tensometer
 import torch
 from tensometer import Monitor, open_run
@@ -130,6 +131,7 @@ def test_a_fault_in_a_module_that_nobody_watched(tmp_path: Path) -> None:
     with torch.no_grad():
         model[0].weight.copy_(torch.eye(3))
         model[0].bias.zero_()
+        model[2].weight.fill_(0.1)
     good, bad = torch.full((4, 3), 2.0), torch.full((4, 3), -2.0)
     first, second, third = trained(tmp_path, model, [good, bad, good, good])
     assert (first.step, first.data["where"], first.data["module"]) == (1, "model", "model")
@@ -156,6 +158,32 @@ def test_data_that_are_not_finite(tmp_path: Path) -> None:
     x[0, 0] = torch.nan
     collections = {"activations": True}
     (event,) = trained(tmp_path, nn.Linear(3, 2), [x], collections=collections)
+    assert event.data == {"where": "input", "inputs": ["input.0"]}
+
+
+def test_missing_values_that_the_model_knows_of(tmp_path: Path) -> None:
+    class Filled(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.nan_to_num(0))
+
+    x = torch.ones(4, 3)
+    x[0, 0] = torch.nan
+    assert trained(tmp_path, Filled(3, 2), [x]) == []
+
+
+def test_data_of_a_step_that_raises(tmp_path: Path) -> None:
+    """What was found is told, also where nothing but the model's output says that it was no intention."""
+
+    def training() -> None:
+        with Monitor(tmp_path, every=1) as monitor:
+            model = nn.Linear(3, 2)
+            monitor.attach(model)
+            model(torch.full((4, 3), torch.nan))
+            raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        training()
+    (event,) = found(tmp_path)
     assert event.data == {"where": "input", "inputs": ["input.0"]}
 
 

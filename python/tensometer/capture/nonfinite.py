@@ -32,9 +32,14 @@ class Origin:
         """Whether modules are to be watched though nobody asked for activations: a step before was not finite."""
         return self._watched > 0
 
+    @property
+    def listens(self) -> bool:
+        """Whether anything would still be told: not in a run that has said so often enough."""
+        return self._reports < MOST_REPORTS
+
     def is_news(self, where: str) -> bool:
         """Whether a report of that place would count."""
-        if self._reports == MOST_REPORTS:
+        if not self.listens:
             return False
         return self._found is None or _ORDER.index(where) < _ORDER.index(self._found[0])
 
@@ -47,7 +52,7 @@ class Origin:
         self.confirm()
 
     def suspect(self, where: str, data: Mapping[str, Any]) -> None:
-        """What may be meant, as the infinities of a mask are: told if the step also comes by what nobody means."""
+        """What may be meant, as a mask's infinities or missing values: told if the step comes by what nobody means."""
         if self.is_news(where):
             self._found = (where, data)
 
@@ -75,4 +80,4 @@ class Origin:
         else:
             self._first = self._sink.step
         self._sink.event("nonfinite", {"where": where, **data})
-        self._watched = 0 if explained or self._reports == MOST_REPORTS else WATCHED_STEPS
+        self._watched = 0 if explained or not self.listens else WATCHED_STEPS

@@ -121,17 +121,21 @@ class ModuleCapture:
     def _after(self, model: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         if in_backward():
             return
-        if not self._skipping and self._origin.is_news("model"):
+        if not self._skipping and self._origin.listens:
             self._sink.guard(partial(self._judge_model, model, (arguments, keywords), output))
         self._skipping = False
 
     def _judge_model(self, model: nn.Module, given: Any, output: object) -> None:
         """Where modules are not watched, this tells at least that the fault lies in the model, or in what went in."""
         table = summarize_many([local_part(one)[0] for _, one in tensors_in(output)], threads=self._sink.threads)
-        if table.column("nan").any():
+        # Infinities may be meant: those of masked scores. NaN is not.
+        if not table.column("nan").any():
+            return
+        if self._origin.is_news("model"):
             inner, _ = unwrapped(model)
-            data = self._about(self._prefix + "model", inner, given, table, inner.named_parameters())
-            self._origin.report("model", data)
+            about = self._about(self._prefix + "model", inner, given, table, inner.named_parameters())
+            self._origin.suspect("model", about)
+        self._origin.confirm()
 
     def _first_pass(self, phase: str, what: str) -> bool:
         """Of a step whose gradients are accumulated over several passes, the first speaks for all."""
@@ -151,9 +155,9 @@ class ModuleCapture:
         taken = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
         keys = [key for key, _ in taken]
         table = self._sink.take(collection, keys, [tensor for _, tensor in taken], phase)
-        # Infinities may be meant: those of masks. NaN is not.
+        # Infinities are often meant: those of masks. NaN may be, where a model knows of missing values.
         if collection == "inputs" and table is not None and table.column("nan").any():
-            self._origin.report("input", {"inputs": names_not_finite(self._sink, keys, table)})
+            self._origin.suspect("input", {"inputs": names_not_finite(self._sink, keys, table)})
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         self._ran = True
@@ -189,7 +193,6 @@ class ModuleCapture:
         if self._origin.is_news("forward"):
             parameters = module.named_parameters(recurse=False)
             self._origin.suspect("forward", self._about(name, module, given, table, parameters))
-        # Infinities may be meant: those of masked scores. NaN is not.
         if table.column("nan").any():
             self._origin.confirm()
 
