@@ -91,8 +91,8 @@ std::uint32_t subtract_integers(const void* a, const void* b, std::uint32_t coun
 }
 
 template <class Lane>
-PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t count, bool histogram, unsigned resolution,
-                    std::byte* last) {
+PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t count, std::uint32_t weight,
+                    unsigned resolution, std::byte* last) {
   constexpr bool narrow = std::is_same_v<Lane, float>;
   constexpr auto lane_type = static_cast<std::size_t>(narrow ? DType::k_float32 : DType::k_float64);
   const InstructionSet& isa = instruction_set();
@@ -120,7 +120,9 @@ PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t cou
   }
   BlockSums sums;
   isa.block->sums[lane_type](difference, count, sums);
-  if (histogram) isa.histogram->count[lane_type](difference, count, resolution, memory.counter.tables(resolution));
+  if (weight != 0) {
+    isa.histogram->count[lane_type](difference, count, resolution, weight, memory.counter.tables(resolution));
+  }
   if (last != nullptr) std::memcpy(last, difference, count * sizeof(Lane));
   part.summary = finish_block(sums, !narrow);
   part.totals = {pair.equal,       pair.nonfinite,    pair.dot,         pair.old_squares,
@@ -148,45 +150,30 @@ void check(const TensorView& a, const TensorView& b) {
   }
 }
 
-// Blocks [first, last) of a pair, merged left to right; they are sampled alike.
-void run_blocks(const Pair& pair, const Options& options, std::uint64_t first, std::uint64_t last, PairResult& result) {
+void run_group(const Pair& pair, const Options& options, std::uint64_t group, PairResult& result) {
+  const FloatEnvironment environment;
   Scratch& memory = scratch();
+  const std::uint64_t blocks = (pair.old_elements->count() + block_size - 1) / block_size;
   const std::size_t lane_size = row(difference_dtype(pair.dtype)).item_size;
   Counted counted;
-  std::uint64_t weight = 1;
-  for (std::uint64_t block = first; block < last; ++block) {
+  for (std::uint64_t block = group * fold_width; block < std::min(blocks, (group + 1) * fold_width); ++block) {
     const std::uint64_t at = block * block_size;
     const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, pair.old_elements->count() - at));
     const void* x = pair.old_elements->read(at, count, memory.elements[0]);
     const void* y = pair.new_elements->read(at, count, memory.elements[1]);
-    const std::uint64_t counts_for = block_weight(options.histogram, block);
+    const std::uint32_t weight = block_weight(options.histogram, block);
     std::byte* kept = pair.last == nullptr ? nullptr : pair.last + at * lane_size;
     const auto reduce = float_lanes(pair.dtype) ? &pair_block<float> : &pair_block<double>;
-    const PairPart part = reduce(pair.dtype, x, y, count, counts_for != 0, options.resolution, kept);
-    weight = std::max(weight, counts_for);
-    if (counts_for != 0) tensometer::count(part.summary, counted);
+    const PairPart part = reduce(pair.dtype, x, y, count, weight, options.resolution, kept);
+    tensometer::count(part.summary, weight, counted);
     if (block % fold_width == 0) {
       result.whole = part;
     } else {
       merge(result.whole, part);
     }
   }
-  if (options.histogram != HistogramMode::none) {
-    merge(result.histogram, memory.counter.extract(options.resolution, counted, weight));
-  }
-}
-
-void run_group(const Pair& pair, const Options& options, std::uint64_t group, PairResult& result) {
-  const FloatEnvironment environment;
-  const std::uint64_t blocks = (pair.old_elements->count() + block_size - 1) / block_size;
-  const std::uint64_t end = std::min(blocks, (group + 1) * fold_width);
   result.histogram.resolution = options.resolution;
-  for (std::uint64_t first = group * fold_width; first < end;) {
-    const bool sampled = options.histogram == HistogramMode::sampled;
-    const std::uint64_t last = sampled ? std::min(end, sampled_until(first)) : end;
-    run_blocks(pair, options, first, last, result);
-    first = last;
-  }
+  if (options.histogram != HistogramMode::none) result.histogram = memory.counter.extract(options.resolution, counted);
 }
 
 }  // namespace

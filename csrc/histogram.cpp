@@ -191,7 +191,7 @@ void drain(std::uint32_t* even, std::uint32_t* odd, std::uint32_t top, std::uint
 
 }  // namespace
 
-LogHistogram LogCounter::extract(unsigned resolution, const Counted& counted, std::uint64_t weight) {
+LogHistogram LogCounter::extract(unsigned resolution, const Counted& counted) {
   LogHistogram result;
   result.resolution = resolution;
   const std::uint32_t half = half_of(resolution), finite = finite_bins(resolution);
@@ -205,7 +205,7 @@ LogHistogram LogCounter::extract(unsigned resolution, const Counted& counted, st
   counts_.clear();
   const auto append = [&](std::uint32_t bin, std::uint32_t number) {
     bins_.push_back(bin);
-    counts_.push_back(number * weight);
+    counts_.push_back(number);
   };
   drain(even + half, odd + half, top_negative, counted.negatives,
         [&](std::uint32_t i, std::uint32_t number) { append(half - 1 - i, number); });

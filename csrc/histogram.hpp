@@ -5,6 +5,7 @@
 // bins. Non-finite elements are in none. Bins are numbered by value: the negative ones first, from -largest up.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -51,7 +52,7 @@ void merge(LogHistogram& a, const LogHistogram& b);
 // The bin of a finite value.
 std::uint32_t bin_of(double value, unsigned resolution);
 
-// What is known of the elements that were counted: it tells where to look for them in the tables.
+// What is known of the elements that were counted, as often as they were: it tells where to look for them in the tables.
 struct Counted {
   std::uint64_t negatives = 0, positives = 0;
   double lowest = std::numeric_limits<double>::infinity(), highest = -std::numeric_limits<double>::infinity();
@@ -62,8 +63,10 @@ struct Counted {
 class LogCounter {
  public:
   std::uint32_t* tables(unsigned resolution);
-  // Returns what was counted, times weight, ordered by value, and leaves zeros.
-  LogHistogram extract(unsigned resolution, const Counted& counted, std::uint64_t weight);
+  // Returns what was counted, ordered by value, and leaves zeros.
+  LogHistogram extract(unsigned resolution, const Counted& counted);
+  // Leaves zeros, whatever was counted.
+  void clear() { std::fill(tables_.begin(), tables_.end(), 0u); }
 
  private:
   std::vector<std::uint32_t> tables_;

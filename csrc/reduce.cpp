@@ -1,6 +1,7 @@
 #include "reduce.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -16,8 +17,7 @@ namespace {
 
 // A chunk is what a thread takes at a time: some blocks short of a group, or whole groups. Both are small enough to
 // balance and large enough that handing one out (under 1 microsecond) does not count: 16 blocks of float32 take about 12
-// microseconds without histogram. A thirty-second of a large tensor, and up to four groups: those amortise gathering the
-// histogram's table (5 of 700 microseconds).
+// microseconds without histogram. A thirty-second of a large tensor, and up to four groups.
 constexpr std::uint64_t chunk_blocks = 16, chunk_groups = 4, chunks_of_tensor = 32;
 
 // Below this many elements in all, waking a thread (10 to 50 microseconds, of about 75 that these take) costs more than it
@@ -34,7 +34,6 @@ struct Chunk {
 
 struct ChunkResult {
   std::vector<Summary> summaries;
-  LogHistogram histogram;
   std::uint64_t hash = 0;
   std::unique_ptr<ByteCounts> bytes;
 };
@@ -100,8 +99,8 @@ void integer_extremes(const void* data, std::uint32_t count, Summary& s) {
   s.integer_min = lowest, s.integer_max = highest;
 }
 
-// One block of a type that is reduced in lanes: its summary, and its elements counted into the table if asked.
-Summary reduce_block(DType dtype, const void* data, std::uint32_t count, bool histogram, unsigned resolution) {
+// One block of a type that is reduced in lanes: its summary, and its elements counted into the tables, `weight` times each.
+Summary reduce_block(DType dtype, const void* data, std::uint32_t count, std::uint32_t weight, unsigned resolution) {
   const InstructionSet& isa = instruction_set();
   Scratch& memory = scratch();
   DType lanes = dtype;
@@ -121,20 +120,61 @@ Summary reduce_block(DType dtype, const void* data, std::uint32_t count, bool hi
   Summary s = finish_block(sums, lanes == DType::k_float64);
   if (dtype == DType::k_int64) integer_extremes<std::int64_t>(data, count, s);
   if (dtype == DType::k_uint64) integer_extremes<std::uint64_t>(data, count, s);
-  if (histogram) isa.histogram->count[index](data, count, resolution, memory.counter.tables(resolution));
+  if (weight != 0) isa.histogram->count[index](data, count, resolution, weight, memory.counter.tables(resolution));
   return s;
 }
 
-void run_chunk(const Chunk& chunk, ChunkResult& result) {
+struct Gathered {
+  Partial* partial;
+  LogHistogram histogram;
+};
+
+// What one thread counts. Elements of one tensor stay in the tables of its scratch memory from chunk to chunk: to gather
+// them into a histogram (some microseconds) is worth it once a tensor, not once a chunk.
+class Counting {
+ public:
+  explicit Counting(std::vector<Gathered>& gathered) : gathered_(gathered) {}
+  Counting(const Counting&) = delete;
+  Counting& operator=(const Counting&) = delete;
+  ~Counting() {
+    if (partial_ != nullptr) scratch().counter.clear();  // an exception came between
+  }
+
+  // Before blocks of a tensor are counted into the tables.
+  void turn_to(const Partial& partial) {
+    constexpr std::uint64_t most = UINT32_MAX / 2;  // a counter holds that, and the largest chunk eight times over
+    if (partial_ != &partial || elements_ > most) hand_over();
+  }
+  // A block of it has been counted.
+  void add(Partial& partial, const Summary& block, std::uint32_t weight) {
+    partial_ = &partial;
+    elements_ += block.count * weight;
+    count(block, weight, counted_);
+  }
+  // When there is nothing more to count.
+  void hand_over() {
+    if (partial_ == nullptr) return;
+    gathered_.push_back({partial_, scratch().counter.extract(partial_->options.resolution, counted_)});
+    partial_ = nullptr, counted_ = {}, elements_ = 0;
+  }
+
+ private:
+  std::vector<Gathered>& gathered_;
+  Partial* partial_ = nullptr;
+  Counted counted_;
+  std::uint64_t elements_ = 0;
+};
+
+void run_chunk(const Chunk& chunk, ChunkResult& result, Counting& counting) {
   const FloatEnvironment environment;
-  const Partial& partial = *chunk.partial;
-  const Options& options = partial.options;
+  const Options& options = chunk.partial->options;
+  const DType dtype = chunk.partial->dtype;
   Scratch& memory = scratch();
-  const std::size_t item_size = row(partial.dtype).item_size;
-  const bool table = row(partial.dtype).lanes == Lanes::table;
+  const std::size_t item_size = row(dtype).item_size;
+  const bool table = row(dtype).lanes == Lanes::table;
   if (table) result.bytes = std::make_unique<ByteCounts>();
-  std::uint64_t block = chunk.block, weight = 1;
-  Counted counted;
+  counting.turn_to(*chunk.partial);
+  std::uint64_t block = chunk.block;
   Summary group;
   for (std::uint64_t at = 0; at < chunk.count; at += block_size, ++block) {
     const auto size = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, chunk.count - at));
@@ -144,10 +184,9 @@ void run_chunk(const Chunk& chunk, ChunkResult& result) {
       count_bytes(data, size, *result.bytes);
       continue;
     }
-    const std::uint64_t counts_for = block_weight(options.histogram, block);
-    weight = std::max(weight, counts_for);
-    const Summary s = reduce_block(partial.dtype, data, size, counts_for != 0, options.resolution);
-    if (counts_for != 0) count(s, counted);
+    const std::uint32_t weight = block_weight(options.histogram, block);
+    const Summary s = reduce_block(dtype, data, size, weight, options.resolution);
+    if (weight != 0) counting.add(*chunk.partial, s, weight);
     if (!chunk.groups) {
       result.summaries.push_back(s);
     } else if (block % fold_width == 0) {
@@ -157,9 +196,6 @@ void run_chunk(const Chunk& chunk, ChunkResult& result) {
       if (block % fold_width == fold_width - 1) result.summaries.push_back(group);
     }
   }
-  if (!table && options.histogram != HistogramMode::none) {
-    result.histogram = memory.counter.extract(options.resolution, counted, weight);
-  }
 }
 
 void append(const Chunk& chunk, ChunkResult& result) {
@@ -168,28 +204,29 @@ void append(const Chunk& chunk, ChunkResult& result) {
   partial.hash += result.hash;
   if (result.bytes) {
     for (std::size_t v = 0; v < 256; ++v) (*partial.bytes)[v] += (*result.bytes)[v];
-  } else if (partial.options.histogram != HistogramMode::none) {
-    if (partial.histogram.bins.empty()) {
-      partial.histogram.bins.swap(result.histogram.bins);
-      partial.histogram.counts.swap(result.histogram.counts);
-    } else {
-      merge(partial.histogram, result.histogram);
-    }
   }
 }
 
-// Cuts a piece into chunks. Groups are cut at their own borders, and nothing spans a border of sampling.
+void append(Gathered& gathered) {
+  LogHistogram& histogram = gathered.partial->histogram;
+  if (histogram.bins.empty()) {
+    histogram.bins.swap(gathered.histogram.bins);
+    histogram.counts.swap(gathered.histogram.counts);
+  } else {
+    merge(histogram, gathered.histogram);
+  }
+}
+
+// Cuts a piece into chunks. Groups are cut at their own borders.
 void plan(const Piece& piece, std::vector<Chunk>& chunks) {
-  const bool sampled = piece.partial->options.histogram == HistogramMode::sampled;
   const std::uint64_t most =
       std::clamp<std::uint64_t>(piece.count / (fold_width * block_size * chunks_of_tensor), 1, chunk_groups);
   std::uint64_t block = piece.partial->blocks, at = 0;
   while (at < piece.count) {
     const std::uint64_t whole = (piece.count - at) / block_size;
-    const std::uint64_t alike = sampled ? sampled_until(block) - block : UINT64_MAX;
-    const bool groups = block % fold_width == 0 && std::min(whole, alike) >= fold_width;
-    const std::uint64_t blocks = groups ? std::min(std::min(whole, alike) / fold_width, most) * fold_width
-                                        : std::min({fold_width - block % fold_width, chunk_blocks, alike});
+    const bool groups = block % fold_width == 0 && whole >= fold_width;
+    const std::uint64_t blocks = groups ? std::min(whole / fold_width, most) * fold_width
+                                        : std::min(fold_width - block % fold_width, chunk_blocks);
     const std::uint64_t count = std::min(blocks * block_size, piece.count - at);
     chunks.push_back({piece.partial, piece.reader, piece.first + at, count, block, groups});
     at += count;
@@ -236,14 +273,25 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
     elements += piece.count;
   }
   std::vector<ChunkResult> results(chunks.size());
-  const unsigned helpers = elements < parallel_elements || chunks.size() < 2 ? 1 : thread_count(threads);
+  const bool alone = elements < parallel_elements || chunks.size() < 2;
+  const auto helpers = static_cast<unsigned>(alone ? 1 : std::min<std::size_t>(chunks.size(), thread_count(threads)));
   // Small chunks are handed out in runs, so that thousands of tiny tensors do not fight over one counter.
   const std::size_t run = std::clamp<std::size_t>(chunks.size() / (std::size_t{helpers} * 16), 1, 64);
-  parallel_for((chunks.size() + run - 1) / run, helpers, [&](std::size_t i) {
-    for (std::size_t k = i * run; k < std::min(chunks.size(), (i + 1) * run); ++k) run_chunk(chunks[k], results[k]);
+  std::vector<std::vector<Gathered>> gathered(helpers);
+  std::atomic<std::size_t> next{0};
+  parallel_for(helpers, helpers, [&](std::size_t helper) {
+    Counting counting(gathered[helper]);
+    for (std::size_t first; (first = next.fetch_add(run, std::memory_order_relaxed)) < chunks.size();) {
+      const std::size_t last = std::min(chunks.size(), first + run);
+      for (std::size_t i = first; i < last; ++i) run_chunk(chunks[i], results[i], counting);
+    }
+    counting.hand_over();
   });
   const FloatEnvironment environment;
   for (std::size_t i = 0; i < chunks.size(); ++i) append(chunks[i], results[i]);
+  for (std::vector<Gathered>& part : gathered) {
+    for (Gathered& one : part) append(one);
+  }
 }
 
 KeptVector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options) {

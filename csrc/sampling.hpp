@@ -19,19 +19,13 @@ inline std::uint64_t sampled_rarity(std::uint64_t block) {
   return rarity;
 }
 
-// The first block from which on another share is counted; no block at all behind the last of them.
-inline std::uint64_t sampled_until(std::uint64_t block) {
-  const std::uint64_t rarity = sampled_rarity(block);
-  return rarity == sampled_least ? UINT64_MAX : sampled_whole << rarity;
-}
-
 // How much a block counts for; 0 if it is left out. Which ones are counted is told by the top bits of the index times
 // 2^64 / golden ratio: spread as evenly as a fixed stride would, but in step with no period of the data.
-inline std::uint64_t block_weight(HistogramMode mode, std::uint64_t block) {
+inline std::uint32_t block_weight(HistogramMode mode, std::uint64_t block) {
   if (mode == HistogramMode::none) return 0;
   const std::uint64_t rarity = mode == HistogramMode::full ? 0 : sampled_rarity(block);
   constexpr std::uint64_t key = 0x9e3779b97f4a7c15ull;
-  return rarity == 0 || (block * key) >> (64 - rarity) == 0 ? std::uint64_t{1} << rarity : 0;
+  return rarity == 0 || (block * key) >> (64 - rarity) == 0 ? std::uint32_t{1} << rarity : 0;
 }
 
 }  // namespace tensometer

@@ -27,9 +27,9 @@ std::uint64_t nonzero_below(const TensorSummary& s, double limit) {
 
 }  // namespace
 
-void count(const Summary& s, Counted& counted) {
-  counted.negatives += s.negatives;
-  counted.positives += s.finite() - s.negatives - s.zeros;
+void count(const Summary& s, std::uint32_t weight, Counted& counted) {
+  counted.negatives += weight * s.negatives;
+  counted.positives += weight * (s.finite() - s.negatives - s.zeros);
   counted.lowest = std::min(counted.lowest, s.min);
   counted.highest = std::max(counted.highest, s.max);
 }

@@ -23,7 +23,7 @@ struct TensorSummary {
 };
 
 // Adds a block to what is known of the elements that a LogCounter counted.
-void count(const Summary& s, Counted& counted);
+void count(const Summary& s, std::uint32_t weight, Counted& counted);
 
 // Both as one tensor: shapes that agree but for the first dimension join along it, others are flattened; without a
 // fingerprint, and with a histogram only if both have one. Throws std::invalid_argument if the dtypes differ.

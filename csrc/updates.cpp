@@ -54,7 +54,11 @@ void UpdateTracker::before(std::span<const TensorView> tensors, unsigned threads
     const std::size_t item_size = row(view.dtype).item_size;
     if (one.count == 0 || one.dtype != view.dtype || one.shape != view.shape || one.order != readers[i].order()) {
       const std::uint64_t count = readers[i].count();
-      one = {view.dtype, view.shape, readers[i].order(), count, KeptVector<std::byte>(count * item_size),
+      one = {view.dtype,
+             view.shape,
+             readers[i].order(),
+             count,
+             KeptVector<std::byte>(count * item_size),
              KeptVector<std::byte>(count * row(difference_dtype(view.dtype)).item_size)};
     }
     const std::uint64_t most = copied_bytes / item_size;

@@ -36,7 +36,7 @@ TENSOMETER_INLINE std::uint32_t truncated_pattern(double x) {
 // neighbours are common (half of what a ReLU passes on is zero). More tables cost more cache than they save.
 // The next block is fetched meanwhile: counting leaves the memory idle, and looks ahead too little by itself.
 TENSOMETER_INLINE void count_patterns(const std::uint32_t* patterns, std::uint32_t count, unsigned resolution,
-                                      std::uint32_t* even) {
+                                      std::uint32_t weight, std::uint32_t* even) {
   const unsigned shift = 23u - resolution, upper = 32u + shift;
   std::uint32_t* odd = even + (std::size_t{1} << (9u + resolution));
   std::uint32_t i = 0;
@@ -45,20 +45,20 @@ TENSOMETER_INLINE void count_patterns(const std::uint32_t* patterns, std::uint32
 #pragma GCC unroll 8
     for (std::uint32_t k = 0; k < 16; k += 2) {
       const std::uint64_t pair = load_word(patterns + i + k);
-      ++even[static_cast<std::uint32_t>(pair) >> shift];
-      ++odd[pair >> upper];
+      even[static_cast<std::uint32_t>(pair) >> shift] += weight;
+      odd[pair >> upper] += weight;
     }
   }
   for (; i < count; ++i) {
     std::uint32_t pattern;
     std::memcpy(&pattern, patterns + i, sizeof pattern);
-    ++even[pattern >> shift];
+    even[pattern >> shift] += weight;
   }
 }
 
 // bfloat16 is the upper half of float32: its own words are counted, four at a time.
 TENSOMETER_INLINE void count_words(const std::uint16_t* words, std::uint32_t count, unsigned resolution,
-                                   std::uint32_t* even) {
+                                   std::uint32_t weight, std::uint32_t* even) {
   const unsigned shift = 7u - resolution;
   std::uint32_t* odd = even + (std::size_t{1} << (9u + resolution));
   std::uint32_t i = 0;
@@ -67,16 +67,16 @@ TENSOMETER_INLINE void count_words(const std::uint16_t* words, std::uint32_t cou
 #pragma GCC unroll 8
     for (std::uint32_t k = 0; k < 32; k += 4) {
       const std::uint64_t word = load_word(words + i + k);
-      ++even[static_cast<std::uint16_t>(word) >> shift];
-      ++odd[static_cast<std::uint16_t>(word >> 16) >> shift];
-      ++even[static_cast<std::uint16_t>(word >> 32) >> shift];
-      ++odd[word >> 48 >> shift];
+      even[static_cast<std::uint16_t>(word) >> shift] += weight;
+      odd[static_cast<std::uint16_t>(word >> 16) >> shift] += weight;
+      even[static_cast<std::uint16_t>(word >> 32) >> shift] += weight;
+      odd[word >> 48 >> shift] += weight;
     }
   }
   for (; i < count; ++i) {
     std::uint16_t word;
     std::memcpy(&word, words + i, sizeof word);
-    ++even[word >> shift];
+    even[word >> shift] += weight;
   }
 }
 
@@ -99,12 +99,13 @@ TENSOMETER_INLINE void patterns_of_row(const double* row, std::uint32_t count, s
 }
 
 template <class T>
-void count_block(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t* tables) {
+void count_block(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t weight,
+                 std::uint32_t* tables) {
   using Lane = LaneOf<T>;
   if constexpr (std::is_same_v<T, bfloat16>) {
-    count_words(static_cast<const std::uint16_t*>(data), count, resolution, tables);
+    count_words(static_cast<const std::uint16_t*>(data), count, resolution, weight, tables);
   } else if constexpr (std::is_same_v<T, float>) {
-    count_patterns(static_cast<const std::uint32_t*>(data), count, resolution, tables);
+    count_patterns(static_cast<const std::uint32_t*>(data), count, resolution, weight, tables);
   } else {
     alignas(64) std::uint32_t patterns[block_size];
     alignas(64) Lane row[row_size];
@@ -117,7 +118,7 @@ void count_block(const void* data, std::uint32_t count, unsigned resolution, std
         patterns_of_row(row, width, patterns + first);
       }
     }
-    count_patterns(patterns, count, resolution, tables);
+    count_patterns(patterns, count, resolution, weight, tables);
   }
 }
 

@@ -11,9 +11,10 @@ namespace tensometer {
 // Sums of one block: `count` elements (0 to 4096) of the table's type, at any alignment. Equal to reference_block.
 using BlockKernel = void (*)(const void* data, std::uint32_t count, BlockSums& sums);
 
-// Adds a block's elements to two tables of 2^(9 + resolution) counters each, one behind the other, indexed by the top
+// Adds a block's elements, each `weight` times, to two tables of 2^(9 + resolution) counters each, one behind the other, indexed by the top
 // bits of the float32 pattern. What a bin holds is the sum of both.
-using HistogramKernel = void (*)(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t* table);
+using HistogramKernel = void (*)(const void* data, std::uint32_t count, unsigned resolution, std::uint32_t weight,
+                                 std::uint32_t* table);
 
 // Pair statistics of one block, over pairs in which both elements are finite; the sums are scaled by 2^-(exponents) and run
 // in float64 lanes, pair i in lane i % 128, which fold in one tree.

@@ -43,11 +43,15 @@ void check_histogram(DType dtype, const T* elements, std::uint32_t count, unsign
   const ExactMemory memory(elements, count * sizeof(T), misalignment);
   for (const InstructionSet* set : instruction_sets()) {
     std::vector<std::uint32_t> both(2 * expected.size());
-    set->histogram->count[static_cast<std::size_t>(dtype)](memory.data(), count, resolution, both.data());
+    const std::uint32_t weight = 1 + count % 8;
+    set->histogram->count[static_cast<std::size_t>(dtype)](memory.data(), count, resolution, weight, both.data());
     const auto second = both.begin() + static_cast<std::ptrdiff_t>(expected.size());
     std::vector<std::uint32_t> table(expected.size());
     std::transform(both.begin(), second, second, table.begin(), std::plus<>{});
     gather_non_finite(table, resolution);
+    CHECK(std::all_of(table.begin(), table.end(), [&](std::uint32_t number) { return number % weight == 0; }),
+          "weight");
+    for (std::uint32_t& number : table) number /= weight;
     const auto wrong = std::mismatch(table.begin(), table.end(), expected.begin()).first - table.begin();
     CHECK(table == expected, row(dtype).name, " ", set->name, ", ", count, " elements, resolution ", resolution,
           ", counter ", wrong);
