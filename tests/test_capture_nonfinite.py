@@ -244,3 +244,19 @@ def test_watched_is_every_pass(tmp_path: Path) -> None:
     assert first.data["where"] == "loss"
     assert (second.data["where"], second.data["module"]) == ("forward", "1")
     assert len(open_run(tmp_path).series("1")) == 2
+
+
+@pytest.mark.parametrize("settings", [{}, {"predictions": {"exclude": "prediction"}}])
+def test_predictions_tell_of_the_model_as_its_output_does(tmp_path: Path, settings: dict[str, Any]) -> None:
+    model, loss_module = nn.Sequential(nn.Linear(3, 3), Log()), nn.MSELoss()
+    with torch.no_grad():
+        model[0].weight.copy_(-torch.eye(3))
+        model[0].bias.zero_()
+    with Monitor(tmp_path, every=1, strict=True, collections=settings) as monitor:
+        monitor.attach(model, loss=loss_module)
+        loss = loss_module(model(torch.ones(4, 3)), torch.ones(4, 3))
+        monitor.step(loss=loss)
+    (event,) = found(tmp_path)
+    assert (event.data["where"], event.data["module"], event.data["first"]) == ("model", "model", True)
+    assert event.data["outputs"][0]["nan"] == 12
+    assert event.data["inputs"][0]["linf"] == 1

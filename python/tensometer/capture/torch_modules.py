@@ -1,7 +1,7 @@
 """PyTorch modules: activations, inputs, predictions and labels, and which module was the first to be not finite."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,7 @@ class ModuleCapture:
         self._passes: Counter[tuple[str, str]] = Counter()
         self._skipping = self._ran = False
         self._last_gradient: tuple[str, Summary] | None = None
+        self._awaited: Callable[[SummaryTable], None] | None = None
         self._told_unseen = False
 
     def begin_step(self) -> None:
@@ -51,7 +52,7 @@ class ModuleCapture:
         self._calls.clear()
         self._passes.clear()
         self._skipping = self._ran = False
-        self._last_gradient = None
+        self._last_gradient = self._awaited = None
         modules = self._sink.wants("activations") or self._origin.watching
         ends = any(map(self._sink.wants, ("inputs", "predictions", "labels")))
         changed = self._structure is not None and not self._structure.is_current()
@@ -122,12 +123,20 @@ class ModuleCapture:
         if in_backward():
             return
         if not self._skipping and self._origin.listens:
-            self._sink.guard(partial(self._judge_model, model, (arguments, keywords), output))
+            judge = partial(self._judge_model, model, (arguments, keywords))
+            phase = self._sink.phase_of(training=model.training)
+            if self._loss is not None and self._sink.wants("predictions", phase):
+                # They are reduced when the loss module is called with them: then is the time to judge.
+                self._awaited = judge
+            else:
+                self._sink.guard(lambda: judge(self._summaries_of(output)))
         self._skipping = False
 
-    def _judge_model(self, model: nn.Module, given: Any, output: object) -> None:
+    def _summaries_of(self, value: object) -> SummaryTable:
+        return summarize_many([local_part(one)[0] for _, one in tensors_in(value)], threads=self._sink.threads)
+
+    def _judge_model(self, model: nn.Module, given: Any, table: SummaryTable) -> None:
         """Where modules are not watched, this tells at least that the fault lies in the model, or in what went in."""
-        table = summarize_many([local_part(one)[0] for _, one in tensors_in(output)], threads=self._sink.threads)
         # Infinities may be meant: those of masked scores. NaN is not.
         if not table.column("nan").any():
             return
@@ -146,15 +155,26 @@ class ModuleCapture:
         phase = self._sink.phase_of(training=self._model.training)
         if in_backward() or not self._first_pass(phase, "loss"):
             return
+        awaited, self._awaited = self._awaited, None
         given = [*arguments, *keywords.values()]
         for collection, name, value in zip(("predictions", "labels"), ("prediction", "label"), given, strict=False):
             if self._sink.wants(collection, phase):
-                self._sink.guard(partial(self._take_ends, collection, name, value, phase))
+                self._sink.guard(partial(self._take_ends, collection, name, value, phase, awaited))
 
-    def _take_ends(self, collection: str, name: str, value: object, phase: str) -> None:
+    def _take_ends(
+        self,
+        collection: str,
+        name: str,
+        value: object,
+        phase: str,
+        awaited: Callable[[SummaryTable], None] | None = None,
+    ) -> None:
         taken = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
         keys = [key for key, _ in taken]
         table = self._sink.take(collection, keys, [tensor for _, tensor in taken], phase)
+        if awaited is not None and collection == "predictions":
+            # Those that the collection leaves out are looked at all the same.
+            awaited(self._summaries_of(value) if table is None else table)
         # Infinities are often meant: those of masks. NaN may be, where a model knows of missing values.
         if collection == "inputs" and table is not None and table.column("nan").any():
             self._origin.suspect("input", {"inputs": names_not_finite(self._sink, keys, table)})
