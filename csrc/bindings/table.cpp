@@ -138,6 +138,23 @@ TensorSummary total(const SummaryTable& table) {
   return sum;
 }
 
+std::uint64_t nonfinite(const SummaryTable& table) {
+  std::uint64_t sum = 0;
+  for (const TensorSummary& row : table.rows) sum += row.summary.nonfinite();
+  return sum;
+}
+
+std::size_t nbytes(const SummaryTable& table) {
+  std::size_t sum = table.rows.capacity() * sizeof(TensorSummary);
+  for (const TensorSummary& row : table.rows) {
+    sum += row.shape.capacity() * sizeof(row.shape[0]);
+    if (!row.histogram) continue;
+    sum += row.histogram->bins.capacity() * sizeof(row.histogram->bins[0]);
+    sum += row.histogram->counts.capacity() * sizeof(row.histogram->counts[0]);
+  }
+  return sum;
+}
+
 // Of all rows of all tables, whatever their dtypes.
 double norm(const py::iterable& tables) {
   const FloatEnvironment environment;
@@ -185,6 +202,8 @@ tensor that it holds. ValueError for an unknown name.)")
             return result;
           },
           "Every column by name.")
+      .def_property_readonly("nonfinite", &nonfinite, "Elements that are NaN or infinite, over all rows.")
+      .def_property_readonly("nbytes", &nbytes, "Bytes of memory that the rows take, histograms included.")
       .def("total", &total, "All rows merged into one Summary. ValueError if the table is empty or the dtypes differ.")
       .def("__repr__", [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; })
       .def(py::pickle(&state_of, &restored_table));

@@ -186,7 +186,7 @@ class Monitor:
             named = {name: value for name, value in scalars.items() if ("loss" in name) is of_losses}
             values = self._collector.numbers(named)
             table = self._collector.take_scalars(collection, values)
-            if of_losses and table is not None and table.column("nonfinite").any():
+            if of_losses and table is not None and table.nonfinite:
                 self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
 
     def _begin(self) -> None:

@@ -138,7 +138,7 @@ class ModuleCapture:
     def _judge_model(self, model: nn.Module, given: Any, table: SummaryTable) -> None:
         """Where modules are not watched, this tells at least that the fault lies in the model, or in what went in."""
         # Infinities may be meant: those of masked scores. NaN is not.
-        if not table.column("nan").any():
+        if not table.nonfinite or not table.column("nan").any():
             return
         if self._origin.is_news("model"):
             inner, _ = unwrapped(model)
@@ -176,7 +176,7 @@ class ModuleCapture:
             # Those that the collection leaves out are looked at all the same.
             awaited(self._summaries_of(value) if table is None else table)
         # Infinities are often meant: those of masks. NaN may be, where a model knows of missing values.
-        if collection == "inputs" and table is not None and table.column("nan").any():
+        if collection == "inputs" and table is not None and table.nonfinite and table.column("nan").any():
             self._origin.suspect("input", {"inputs": names_not_finite(self._sink, keys, table)})
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
@@ -205,7 +205,7 @@ class ModuleCapture:
             for _, tensor in tensors_in(output):
                 if tensor.requires_grad:
                     tensor.register_hook(Hook(partial(self._gradient, base)))  # type: ignore[no-untyped-call]
-        if table is not None and table.column("nonfinite").any():
+        if table is not None and table.nonfinite:
             self._judge(base, module, given, table)
 
     def _judge(self, name: str, module: nn.Module, given: Any, table: SummaryTable) -> None:
@@ -231,7 +231,7 @@ class ModuleCapture:
             "module": name,
             "module_type": type(module).__name__,
             # Otherwise the fault lies before it: in the data, or in a module that nobody looked at.
-            "first": not inputs.column("nonfinite").any(),
+            "first": not inputs.nonfinite,
             "outputs": [described(name, one) for one in outputs],
             "inputs": [described(f"input{part}", one) for (part, _), one in zip(entered, inputs, strict=True)],
             "parameters_not_finite": [n for n, one in zip(weights.names or (), weights, strict=True) if one.nonfinite],

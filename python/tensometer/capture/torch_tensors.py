@@ -80,7 +80,7 @@ def described(name: str, summary: Summary) -> dict[str, Any]:
 
 def names_not_finite(sink: Sink, keys: Sequence[TensorKey], table: SummaryTable) -> list[str]:
     """Which of the tensors of one collection that were offered, and taken into the table, are not finite."""
-    if not table.column("nonfinite").any():
+    if not table.nonfinite:
         return []
     taken = keys if len(keys) == len(table) else [key for key in keys if sink.takes(key.collection, key)]
     return [key.name for key, one in zip(taken, table, strict=True) if one.nonfinite]

@@ -23,8 +23,6 @@ from tensometer.store.segment import Event, Record, TensorKey, encode_segment
 
 # Seconds between attempts at a place that does not take a file: doubled from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
-# What a row and a bin of its histogram take in memory, as measured: 410 bytes, 12 to 15.
-_ROW_BYTES, _BIN_BYTES = 450, 14
 # As much of the memory above a training's as a segment in the making may take, and once more while it is encoded.
 _SEGMENT_BYTES = 8 << 20
 # What an event or a raw tensor takes beside its data.
@@ -125,7 +123,7 @@ class RunWriter:
 
     def submit(self, record: Record) -> None:
         """Hand over a record; returns at once. After close(), and in the child of a fork, records are dropped."""
-        self._append(_Waiting(record, len(record.keys), _memory_of(record)))
+        self._append(_Waiting(record, len(record.keys), record.table.nbytes))
         self.progress(record.step)
 
     def event(self, step: int, time: float, kind: str, data: Mapping[str, Any]) -> None:
@@ -334,12 +332,6 @@ def _is_final(error: Exception) -> bool:
     """Whether an error of a place does not pass by itself, as that of a connection may, or that of a full disk."""
     final = (PermissionError, FileNotFoundError, NotADirectoryError)
     return isinstance(error, final) or getattr(error, "errno", None) in (errno.EROFS, errno.ENAMETOOLONG)
-
-
-def _memory_of(record: Record) -> int:
-    """About what a record takes in memory, as if the histograms of all rows were as long as that of the first."""
-    histogram = record.table[0].histogram if len(record.table) else None
-    return len(record.keys) * (_ROW_BYTES + (0 if histogram is None else _BIN_BYTES * len(histogram.bins)))
 
 
 def _whole(name: str, value: object) -> int:
