@@ -24,12 +24,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Case:
-    """Work that several sides do on the same data. `check` raises WrongAnswerError when a side's answer is wrong."""
+    """Work that several sides do on the same data. `check` raises WrongAnswerError when a side's answer is wrong.
+
+    turns: so many times more rounds, where single ones scatter by more than what is to be told apart.
+    """
 
     elements: int
     nbytes: int
     sides: tuple[Side, ...]
     check: Callable[[], None]
+    turns: int = 1
 
     def side(self, name: str) -> Side:
         return next(side for side in self.sides if side.name == name)
@@ -116,7 +120,7 @@ def measure(name: str, case: Case, rounds: int, min_seconds: float) -> Measured:
     seconds: dict[str, list[float]] = {side.name: [] for side in case.sides}
     with quiet_collector():
         calls = {side.name: batch_size(side, min_seconds) for side in case.sides}
-        for round_number in range(rounds):
+        for round_number in range(rounds * case.turns):
             for side in case.sides if round_number % 2 == 0 else reversed(case.sides):
                 seconds[side.name].append(batch_seconds(side, calls[side.name]))
     return Measured(name, case.elements, case.nbytes, seconds)

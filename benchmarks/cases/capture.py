@@ -29,6 +29,7 @@ def watched(training: Training, **settings: Any) -> Side:
         with tempfile.TemporaryDirectory() as folder, tensometer.Monitor(Path(folder) / "run", **settings) as monitor:
             monitor.attach(training.model, optimizer=training.optimizer, loss=training.loss)
             monitors[:] = [monitor]
+            monitor.step(loss=training.step())  # the first allocates what the others use again
             yield
 
     def steps() -> None:
@@ -65,6 +66,11 @@ def training_case(network: str, threads: int, scale: Scale) -> Case:
         for _ in range(BLOCK):
             training.step()
 
+    @contextlib.contextmanager
+    def warm() -> Iterator[None]:
+        training.step()
+        yield
+
     def numpy() -> None:
         for _ in range(BLOCK):
             training.step()
@@ -72,13 +78,13 @@ def training_case(network: str, threads: int, scale: Scale) -> Case:
         by_hand.rows.clear()
 
     sides = (
-        named("no monitor", Side("", plain), threads),
+        named("no monitor", Side("", plain, warm), threads),
         named("default", watched(training, every=1), threads),
         named("everything", watched(training, every=1, collections=EVERYTHING), threads),
-        named("NumPy by hand", Side("", numpy), threads),
+        named("NumPy by hand", Side("", numpy, warm), threads),
     )
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
-    return Case(BLOCK * parameters, 4 * BLOCK * parameters, sides, lambda: _check(training))
+    return Case(BLOCK * parameters, 4 * BLOCK * parameters, sides, lambda: _check(training), turns=3)
 
 
 def _check(training: Training) -> None:
