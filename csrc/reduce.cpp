@@ -166,7 +166,6 @@ class Counting {
 };
 
 void run_chunk(const Chunk& chunk, ChunkResult& result, Counting& counting) {
-  const FloatEnvironment environment;
   const Options& options = chunk.partial->options;
   const DType dtype = chunk.partial->dtype;
   Scratch& memory = scratch();
@@ -280,6 +279,7 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
   std::vector<std::vector<Gathered>> gathered(helpers);
   std::atomic<std::size_t> next{0};
   parallel_for(helpers, helpers, [&](std::size_t helper) {
+    const FloatEnvironment environment;
     Counting counting(gathered[helper]);
     for (std::size_t first; (first = next.fetch_add(run, std::memory_order_relaxed)) < chunks.size();) {
       const std::size_t last = std::min(chunks.size(), first + run);
