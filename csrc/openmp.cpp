@@ -31,11 +31,15 @@ void take_part(void* data) {
   }
 }
 
+// A forked child has no threads of any runtime, whoever shares it when.
+const pid_t own_process = getpid();
+
 bool in_main_thread() { return syscall(SYS_gettid) == getpid(); }
 
 }  // namespace
 
 bool share_openmp(const char* library) {
+  if (getpid() != own_process) return false;
   void* handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return false;
   // A handle's symbols are those of the library and of all that it is linked with. They stay: the library is never unloaded.

@@ -9,7 +9,7 @@
 namespace tensometer {
 
 // From now on, the runtime that a loaded library is linked with serves parallel_for() in the main thread, wherever it would
-// use several threads itself. False, and nothing is changed, if the library is not loaded or linked with none.
+// use several threads itself. False, and nothing is changed, if the library is not loaded or linked with none, or in the child of a fork.
 bool share_openmp(const char* library);
 
 // Runs `work`, which must not throw, in up to `threads` threads of the shared runtime at once, the caller's among them. False,

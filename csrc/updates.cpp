@@ -44,7 +44,7 @@ void UpdateTracker::before(std::span<const TensorView> tensors, unsigned threads
       throw std::invalid_argument("tensors: complex ones are not tracked; take their real and imaginary parts");
     }
   }
-  copied_ = false;
+  copied_ = compared_ = false;
   std::vector<ElementReader> readers(tensors.begin(), tensors.end());
   std::vector<Copy> copies;
   tracked_.resize(tensors.size());
@@ -103,12 +103,13 @@ std::vector<Update> UpdateTracker::after(std::span<const TensorView> tensors, co
     one.has_last = true;
     one.last_l2 = l2;
   }
+  compared_ = true;
   return updates;
 }
 
 UpdateTracker::Difference UpdateTracker::difference(std::size_t index) const {
   const Tracked& one = tracked_.at(index);
-  if (!one.has_last) throw std::invalid_argument("index: there was no after() yet");
+  if (!compared_) throw std::invalid_argument("index: there was no after() since before()");
   return {difference_dtype(one.dtype), one.shape, one.order, one.last.data()};
 }
 

@@ -33,7 +33,8 @@ class UpdateTracker {
     std::vector<std::uint32_t> order;  // as of ElementReader
     const std::byte* lanes;
   };
-  // Of the last after(). Throws std::out_of_range beyond size(), std::invalid_argument if there was no after().
+  // Of the last after(). Throws std::out_of_range beyond size(), std::invalid_argument if it failed, or there was none since the
+  // last before().
   Difference difference(std::size_t index) const;
 
  private:
@@ -47,7 +48,7 @@ class UpdateTracker {
     double last_l2 = 0;  // NaN if the last difference was not finite
   };
   std::vector<Tracked> tracked_;
-  bool copied_ = false;
+  bool copied_ = false, compared_ = false;
 };
 
 }  // namespace tensometer

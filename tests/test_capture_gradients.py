@@ -238,3 +238,39 @@ def test_optimizers_that_call_a_closure(every_step: Callable[..., Monitor], tmp_
     run = closed(monitor, tmp_path)
     assert run.series("0.weight", collection="gradients")["l2"].tolist() == first[:1]
     assert run.series("0.weight", collection="updates")["l2"].tolist() == [l2(model[0].weight.detach() - before)]
+
+
+def test_what_backward_adds_after_the_step_is_not_clipped(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    """As a generator's backward pass does to the discriminator's gradients."""
+    model, (x, y) = network(), x_and_y()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor = every_step(clipping=True)
+    monitor.attach(model, optimizer=optimizer)
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        (-10 * model(x).mean()).backward()
+        monitor.step()
+    run = closed(monitor, tmp_path)
+    norms = [run.series(name)["mean"].tolist() for name in ("gradient_norm", "gradient_norm_before_clipping")]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+
+
+def test_a_skipped_step_before_the_scaler_is_updated(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    model, (x, y) = network(), x_and_y()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    monitor = every_step("gradients", "loop")
+    monitor.attach(model, optimizer=optimizer, scaler=scaler)
+    for step in range(4):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        scaler.scale(loss * float("inf") if step == 1 else loss).backward()
+        scaler.step(optimizer)
+        monitor.step()
+        scaler.update()
+    run = closed(monitor, tmp_path)
+    assert run.series("amp_skipped")["mean"].tolist() == [0, 1, 0, 0]
+    assert run.series("amp_scale")["mean"].tolist() == [1024, 1024, 512, 512]
+    assert run.series("0.weight").steps.tolist() == [0, 1, 2, 3]

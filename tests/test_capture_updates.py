@@ -1,5 +1,6 @@
 """Updates: what an optimizer really changed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,45 @@ def test_several_steps_of_the_optimizer(tmp_path: Path) -> None:
     assert run.series("0", collection="updates", phase="critic")["l2"].tolist() == [5, 5]
     assert run.series("0/cosine", phase="critic")["mean"].tolist() == [1]
     assert run.series("0", collection="gradients")["l2"].tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda weight: weight.t().contiguous().t(), lambda weight: weight.double(), lambda weight: weight[:2]]
+)
+def test_a_parameter_that_becomes_another_tensor(
+    tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Its update is not known in that step, and what was known before is not told again."""
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Monitor(tmp_path, every=1, collections={"updates": {"save": "raw"}}) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for step in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).square().mean().backward()
+            optimizer.step()
+            if step == 1:
+                model.weight.data = change(model.weight.data)
+                with pytest.warns(RuntimeWarning, match="weight changed dtype or shape|is not the one that"):
+                    monitor.step()
+            else:
+                monitor.step()
+    run = open_run(tmp_path)
+    assert run.series("weight", collection="updates").steps.tolist() == [0]
+    assert [event.step for event in run.events("raw") if event.data["name"] == "weight"] == [0]
+
+
+def test_parameters_that_are_frozen_after_the_step(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Monitor(tmp_path, every=1, strict=True, collections={"updates": True}) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for step in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(2, 2)).square().mean().backward()
+            optimizer.step()
+            model[0].weight.requires_grad_(step < 1)
+            monitor.step()
+    run = open_run(tmp_path)
+    assert run.series("0.weight", collection="updates").steps.tolist() == [0, 1]
+    assert run.series("1.weight", collection="updates").steps.tolist() == [0, 1, 2]

@@ -120,6 +120,8 @@ def test_tensors_that_are_others() -> None:
         tracker.before([x])
         with pytest.raises(ValueError, match=r"tensors\[0\]: is not the one that before\(\) copied"):
             tracker.after([other])
+        with pytest.raises(ValueError, match="there was no after"):
+            tracker.difference(0)
     with pytest.raises(ValueError, match="has not copied"):
         tracker.after([x])  # forgotten
     tracker.before([x])

@@ -22,7 +22,7 @@ def stdout() -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
     except OSError as error:
-        if error.filename:
+        if error.filename or error.errno is None:  # of a file; of none, but made by our own code
             raise
         # Python would complain once more when it flushes at exit what is left in the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -167,7 +167,7 @@ class Collector:
         try:
             table = self._summaries(tensors, chosen, summarize)
         except Exception as error:
-            if len(keys) == 1:
+            if len(keys) == 1 or summarize is not summarize_many:
                 raise
             # One that cannot be read does not take the others with it.
             self.failed(error)

@@ -19,7 +19,7 @@ from tensometer.capture.torch_gradients import GradientCapture
 from tensometer.capture.torch_modules import ModuleCapture
 from tensometer.capture.torch_parameters import Parameters, plain
 from tensometer.capture.torch_tensors import names_not_finite, part_of, unwrapped
-from tensometer.capture.torch_updates import UpdateCapture, update_of
+from tensometer.capture.torch_updates import UpdateCapture
 from tensometer.store import TensorKey
 
 # What belongs to an optimizer's step. If none comes in the step of the monitor that is to capture them, because
@@ -86,8 +86,8 @@ class TorchCapture:
         for number, steps in enumerate(self._steps):
             if steps == 0:
                 self._without_update(number)
-            elif self._updates[number].waiting:
-                self._updates[number].after(*self._updated(number))
+            else:
+                self._sink.guard(self._updates[number].after)
         self._gradients.end_step()
         self._modules.end_step(trained=any(self._steps) or self._gradients.norm is not None)
         if self._sink.wants("loop"):
@@ -112,42 +112,50 @@ class TorchCapture:
 
     def _before_update(self, number: int) -> None:
         self._steps[number] += 1
-        wanted = self._owed[number] or self._sink.wants("gradients") or self._sink.wants("updates")
-        if wanted and self._steps[number] == 1:
+        if self._steps[number] > 1:
+            return
+        if self._unclipped is not None:
+            self._unclipped.before_update()
+        if self._owed[number] or any(map(self._sink.wants, _OF_AN_UPDATE)):
             self._sink.guard(partial(self._take_before, number))
 
     def _take_before(self, number: int) -> None:
         if self._owed[number]:
             self._sink.capture_late(self._owed[number])
             self._owed[number] = set()
-            self._read_scale()
+        self._read_scale()
         # Only optimizers that unscale by themselves are handed scaled gradients, and tell so by this attribute.
         scale = getattr(self._optimizers[number], "grad_scale", None)
         self._gradients.take(self._parameters.of(number), scale)
         if self._sink.wants("updates"):
-            self._updates[number].before(*self._updated(number))
+            self._updates[number].before(self._parameters.of(number))
 
     def _without_update(self, number: int) -> None:
         if not self._skipped():
             self._owed[number].update(filter(self._sink.is_due, _OF_AN_UPDATE))
             return
+        if self._found_inf():
+            self._read_scale()
         parameters = self._parameters.of(number)
         # Unless the loop has zeroed them already, the gradients show why.
         if any(one.tensor.grad is not None for one in parameters):
             self._gradients.take(parameters)
-
-    def _updated(self, number: int) -> tuple[list[TensorKey], list[torch.Tensor]]:
-        given = [(one, *update_of(one.tensor.detach())) for one in self._parameters.of(number)]
-        parts = [one.part("updates", tensor, dtype) for one, tensor, dtype in given if one.tensor.requires_grad]
-        kept = [part for part in parts if self._sink.takes("updates", part[0])]
-        return [key for key, _ in kept], [tensor for _, tensor in kept]
 
     def _read_scale(self) -> None:
         wanted = self._sink.wants("loop") or self._sink.wants("gradients")
         self._scale = float(self._scaler.get_scale()) if wanted and self._scaler is not None else None
 
     def _skipped(self) -> bool:
-        return self._scaler is not None and self._scale is not None and self._scaler.get_scale() < self._scale
+        """Whether the scaler has kept an optimizer from its step: found out, or told by a smaller scale."""
+        if self._scaler is None or self._scale is None:
+            return False
+        return self._found_inf() or self._scaler.get_scale() < self._scale
+
+    def _found_inf(self) -> bool:
+        """What a scaler knows between its step() and its update(), where some loops have monitor.step()."""
+        states: Any = getattr(self._scaler, "_per_optimizer_states", {})
+        found = [states.get(id(one), {}).get("found_inf_per_device", {}) for one in self._optimizers]
+        return any(float(value) for of_devices in found for value in of_devices.values())
 
     def _take_parameters(self, collection: str) -> None:
         parts = [one.part(collection) for one in self._parameters.all() if one.collection == collection]

@@ -19,12 +19,13 @@ class UnclippedNorm:
         self._model, self._sink = model, sink
         self._handles: list[Any] = []
         self._structure: Structure | None = None
-        self._queued = False
+        self._queued = self._used = False
         self.norm: float | None = None
 
     def begin_step(self, *, watch: bool) -> None:
         """Watch the backward passes of a step, or let them be."""
         self.norm = None
+        self._used = False
         self._queued = False  # by a backward pass that raised it was never taken back
         if not watch or self._structure is None or not self._structure.is_current():
             self.detach()
@@ -34,6 +35,10 @@ class UnclippedNorm:
                 if parameter.requires_grad:
                     self._handles.append(_on_gradient(parameter, Hook(self._accumulated)))
 
+    def before_update(self) -> None:
+        """The gradients are being used: what later backward passes of the step add is of no concern."""
+        self._used = True
+
     def detach(self) -> None:
         """Remove every hook."""
         for handle in self._handles:
@@ -42,7 +47,7 @@ class UnclippedNorm:
         self._structure = None
 
     def _accumulated(self, _: torch.Tensor) -> None:
-        if not self._queued:
+        if not self._queued and not self._used:
             self._queued = True
             # Queued by one that was queued: behind those that average gradients over processes.
             queue: Any = torch.autograd.Variable._execution_engine

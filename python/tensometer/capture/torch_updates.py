@@ -9,16 +9,11 @@ import torch
 
 from tensometer._core import SummaryTable, UpdateTracker
 from tensometer.capture.sink import Sink
+from tensometer.capture.torch_parameters import Parameter
 from tensometer.store import TensorKey
 
 # float64 differences stay float64; the others are computed, and kept, in float32.
 _WIDE = (torch.float64, torch.complex128)
-
-
-def update_of(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
-    """The tensor as the core tracks it, complex ones as real and imaginary parts; the dtype of its differences."""
-    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return real, "float64" if tensor.dtype in _WIDE else "float32"
 
 
 class UpdateCapture:
@@ -34,34 +29,40 @@ class UpdateCapture:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._tracker = UpdateTracker()
-        self._names: list[str] = []
+        self._parameters: list[Parameter] = []
+        self._keys: list[TensorKey] = []
         self._waiting = False
         self._phase = ""
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is a before() to which after() belongs."""
-        return self._waiting
-
-    def before(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
-        """Keep the weights."""
-        names = [key.name for key in keys]
-        if names != self._names:
-            self._tracker, self._names = UpdateTracker(), names
+    def before(self, parameters: Sequence[Parameter]) -> None:
+        """Keep the weights of those that are trained."""
         self._waiting = False
-        self._tracker.before(parameters, threads=self._sink.threads)
+        parts = [(one, *_part(one)) for one in parameters if one.tensor.requires_grad]
+        kept = [part for part in parts if self._sink.takes("updates", part[1])]
+        names = [key.name for _, key, _ in kept]
+        if names != [key.name for key in self._keys]:
+            self._tracker = UpdateTracker()
+        self._parameters, self._keys = [one for one, _, _ in kept], [key for _, key, _ in kept]
+        self._tracker.before([tensor for _, _, tensor in kept], threads=self._sink.threads)
         self._waiting = True
         self._phase = self._sink.phase_of(training=True)
 
-    def after(self, keys: Sequence[TensorKey], parameters: Sequence[torch.Tensor]) -> None:
-        """Record the difference to what before() kept."""
-        if not self._waiting or [key.name for key in keys] != self._names:
+    def after(self) -> None:
+        """Record the difference to what before() kept, if it did.
+
+        ValueError if a parameter is another tensor by now: of another dtype, shape, or order in memory.
+        """
+        if not self._waiting:
             return
         self._waiting = False
-        columns: dict[str, Any] = {}
+        parts = [_part(one) for one in self._parameters]
+        others = [old.name for (key, _), old in zip(parts, self._keys, strict=True) if key != old]
+        if others:
+            raise ValueError(f"updates: {', '.join(others)} changed dtype or shape after the optimizer's step")
+        keys, columns = self._keys, dict[str, Any]()
 
         def summarize(_: Sequence[Any], **settings: Any) -> SummaryTable:
-            table, found = self._tracker.after(parameters, **settings)
+            table, found = self._tracker.after([tensor for _, tensor in parts], **settings)
             columns.update(found)
             return table
 
@@ -70,15 +71,21 @@ class UpdateCapture:
         if table is None or len(table) != len(keys):
             return
         scalars: dict[str, float] = {}
-        rows = zip(
-            self._names, *(columns[name].tolist() for name in ("ratio", "changed_fraction", "cosine")), strict=True
-        )
-        for name, ratio, changed, cosine in rows:
+        found = [columns[name].tolist() for name in ("ratio", "changed_fraction", "cosine")]
+        for key, ratio, changed, cosine in zip(keys, *found, strict=True):
+            name = key.name
             scalars[f"{name}/ratio"] = ratio
             scalars[f"{name}/changed_fraction"] = changed
             if not math.isnan(cosine):
                 scalars[f"{name}/cosine"] = cosine
         self._sink.take_scalars("updates", scalars, self._phase)
+
+
+def _part(parameter: Parameter) -> tuple[TensorKey, torch.Tensor]:
+    """A parameter as the core tracks it, complex ones as real and imaginary parts; the key is of the difference."""
+    tensor = parameter.tensor.detach()
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return parameter.part("updates", real, "float64" if tensor.dtype in _WIDE else "float32")
 
 
 class _Differences(Sequence["np.ndarray[Any, Any]"]):

@@ -85,7 +85,8 @@ class RunWriter:
         self._pending: deque[_Waiting] = deque()
         self._pending_rows = self._pending_bytes = 0
         self._flying_rows = self._flying_bytes = 0
-        self._step, self._launch = -1, 0
+        self._step = self._told = -1  # the last step that is over; the last that an event is of
+        self._launch = 0
         self._oldest = 0.0
         self._asked = False  # to write what there is, at once
         self._hurried = False  # to try again at once
@@ -131,6 +132,7 @@ class RunWriter:
         size = len(json.dumps(data, allow_nan=False))
         # The end has no row of its own: it is no summary, and is stored whatever else waits.
         rows, size = (0, 0) if kind == END else (1, _ITEM_BYTES + size)
+        self._told = max(self._told, step)
         self._append(_Waiting(Event(step, time, kind, dict(data), self.rank), rows, size))
 
     def raw(self, step: int, time: float, phase: str, key: TensorKey, data: bytes) -> None:
@@ -186,7 +188,8 @@ class RunWriter:
             return False
         atexit.unregister(self.close)
         if self._thread.is_alive() and not self._closing:
-            self.event(self._step, time.time(), END, {"dropped": self.dropped, "problems": self.problems})
+            about = {"dropped": self.dropped, "problems": self.problems}
+            self.event(max(self._step, self._told), time.time(), END, about)
         stored = self.flush(timeout)
         with self._changed:
             self._closing = True
