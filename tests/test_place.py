@@ -106,3 +106,24 @@ def test_errors_of_a_store_are_errors_of_the_system() -> None:
     with pytest.warns(RuntimeWarning, match="could not connect"):
         assert not writer.close(timeout=0.2)
     assert writer.problems
+
+
+def test_a_listing_that_misses_a_file_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the system's do: it shows a segment, and not the one before it."""
+    write(tmp_path, range(3), flush_rows=1)
+    run = open_run(tmp_path)
+    write(tmp_path, range(3, 6), flush_rows=1)
+    listed: list[str] = []
+    names = type(run._place).names
+
+    def missing(place: Any, folder: str = "") -> list[str]:
+        found = names(place, folder)
+        if folder:
+            listed.append(folder)
+            return [name for name in found if len(listed) > 1 or not name.startswith("000000005")]
+        return found
+
+    monkeypatch.setattr(type(run._place), "names", missing)
+    run.refresh()
+    assert run.steps().tolist() == list(range(6))
+    assert len(listed) == 2

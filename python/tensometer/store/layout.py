@@ -34,8 +34,21 @@ def rank_folders(place: Place) -> dict[int, str]:
 
 
 def numbered(place: Place, folder: str) -> list[str]:
-    """Names of a folder's segments or raw tensors, in the order of their numbers."""
+    """Names of a folder's segments or raw tensors, in the order of their numbers: of each all that came before it."""
+    found = _listed(place, folder)
+    if found and len(found) <= _number(found[-1]):
+        # A listing is no snapshot: it may have missed a file that was written meanwhile, and have met a later one. What
+        # came before that is there by now; what a second listing shows beyond it may have such gaps again.
+        found = sorted({*found, *(name for name in _listed(place, folder) if _number(name) <= _number(found[-1]))})
+    return found
+
+
+def _listed(place: Place, folder: str) -> list[str]:
     return [name for name in place.names(folder) if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdecimal()]
+
+
+def _number(name: str) -> int:
+    return int(name[: -len(SUFFIX)])
 
 
 def segment_paths(place: Place) -> Iterator[tuple[str, int]]:
