@@ -1,7 +1,6 @@
 // Which blocks histogram="sampled" counts.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "reduce.hpp"

@@ -21,8 +21,8 @@ import torch
 from samples import DTYPES, REAL, Array, sample
 
 THREADS = range(1, 9)
-# Below 2**17 elements one thread does it all; a thread takes 32 blocks at a time, or four groups of 2**18 elements.
-SIZES = (2**17 - 1, 2**17, 4 * 2**18 + 4096 * 40 + 5)
+# Below 2**19 elements one thread does it all; a thread takes 16 blocks at a time, or up to four groups of 2**18 elements.
+SIZES = (2**19 - 1, 2**19, 4 * 2**18 + 4096 * 40 + 5)
 
 
 def bits(x: object, threads: int | None) -> bytes:
