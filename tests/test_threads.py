@@ -21,7 +21,7 @@ import torch
 from samples import DTYPES, REAL, Array, sample
 
 THREADS = range(1, 9)
-# Below 2**19 elements one thread does it all; a thread takes 16 blocks at a time, or up to four groups of 2**18 elements.
+# Below 2**19 elements one thread does it all; a thread takes 16 blocks at a time, or up to four groups of 2**18.
 SIZES = (2**19 - 1, 2**19, 4 * 2**18 + 4096 * 40 + 5)
 
 
