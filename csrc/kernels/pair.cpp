@@ -79,9 +79,15 @@ TENSOMETER_INLINE void sum_pairs(const Lane* a, const Lane* b, std::uint32_t cou
   sums.new_squares = fold_doubles(lanes.new_squares);
 }
 
-// new - old, and how many pairs are equal (by value, or both NaN) or differ by nothing finite.
+// How far `subtract` fetches ahead of what it reads, into the first cache: the fastest of 0, 2, 4, 8 and 16 KB on Zen 5, a
+// fifth faster than 0.
+constexpr std::uint32_t bytes_ahead = 4096;
+
+// new - old, and how many pairs are equal (by value, or both NaN) or differ by nothing finite. `next` is what will be read
+// after them, and is fetched meanwhile. (To prefetch beyond a tensor's end is harmless.)
 template <class Lane>
-TENSOMETER_INLINE void subtract(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference, PairSums& sums) {
+TENSOMETER_INLINE void subtract(const Lane* a, const Lane* b, const Lane* next, std::uint32_t count, Lane* difference,
+                                PairSums& sums) {
   using S = Simd<Lane>;
   using V = typename S::Vector;
   using M = typename S::Mask;
@@ -89,6 +95,11 @@ TENSOMETER_INLINE void subtract(const Lane* a, const Lane* b, std::uint32_t coun
   M equal{}, nonfinite{};  // less one for each
   std::uint32_t i = 0;
   for (; i + S::lanes <= count; i += S::lanes) {
+    if (i % (64 / sizeof(Lane)) == 0) {
+      __builtin_prefetch(a + bytes_ahead / sizeof(Lane) + i, 0, 3);
+      __builtin_prefetch(b + bytes_ahead / sizeof(Lane) + i, 0, 3);
+      __builtin_prefetch(next + i, 0, 3);
+    }
     const V x = load<V>(a + i), y = load<V>(b + i), d = y - x;
     store(difference + i, d);
     const M same = (M)(x == y) | ((M)(x != x) & (M)(y != y));
@@ -132,7 +143,7 @@ TENSOMETER_INLINE bool in_range(const PairSums& sums) {
 template <class Lane>
 void pair_block(const Lane* a, const Lane* b, std::uint32_t count, Lane* difference, PairSums& sums) {
   sums = PairSums{};
-  subtract(a, b, count, difference, sums);
+  subtract(a, b, b, count, difference, sums);
   sum_pairs<false>(a, b, count, 1.0, 1.0, sums);
   if (in_range<Lane>(sums)) return;
   if constexpr (std::is_same_v<Lane, double>) {
@@ -181,7 +192,7 @@ template <class Lane>
 double update_block(const Lane* a, const Lane* b, const Lane* last, std::uint32_t count, Lane* difference,
                     PairSums& sums) {
   sums = PairSums{};
-  subtract(a, b, count, difference, sums);
+  subtract(a, b, last, count, difference, sums);
   const double along_last = sum_update(a, difference, last, count, sums.old_squares);
   sums.new_squares = sums.old_squares;
   // Pairs with something that is not finite in them are left out of the squares: where there may be some, all is done again.
