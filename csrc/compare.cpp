@@ -1,6 +1,7 @@
 #include "compare.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "block.hpp"
+#include "counting.hpp"
 #include "dispatch.hpp"
 #include "pool.hpp"
 #include "sampling.hpp"
@@ -150,12 +152,11 @@ void check(const TensorView& a, const TensorView& b) {
   }
 }
 
-void run_group(const Pair& pair, const Options& options, std::uint64_t group, PairResult& result) {
-  const FloatEnvironment environment;
+PairPart run_group(const Pair& pair, const Options& options, std::uint64_t group, Counting& counting) {
   Scratch& memory = scratch();
   const std::uint64_t blocks = (pair.old_elements->count() + block_size - 1) / block_size;
   const std::size_t lane_size = row(difference_dtype(pair.dtype)).item_size;
-  Counted counted;
+  PairPart whole;
   for (std::uint64_t block = group * fold_width; block < std::min(blocks, (group + 1) * fold_width); ++block) {
     const std::uint64_t at = block * block_size;
     const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(block_size, pair.old_elements->count() - at));
@@ -165,15 +166,14 @@ void run_group(const Pair& pair, const Options& options, std::uint64_t group, Pa
     std::byte* kept = pair.last == nullptr ? nullptr : pair.last + at * lane_size;
     const auto reduce = float_lanes(pair.dtype) ? &pair_block<float> : &pair_block<double>;
     const PairPart part = reduce(pair.dtype, x, y, count, weight, options.resolution, kept);
-    tensometer::count(part.summary, weight, counted);
+    if (weight != 0) counting.add(part.summary, weight);
     if (block % fold_width == 0) {
-      result.whole = part;
+      whole = part;
     } else {
-      merge(result.whole, part);
+      merge(whole, part);
     }
   }
-  result.histogram.resolution = options.resolution;
-  if (options.histogram != HistogramMode::none) result.histogram = memory.counter.extract(options.resolution, counted);
+  return whole;
 }
 
 }  // namespace
@@ -193,23 +193,31 @@ std::vector<PairResult> compare(std::span<const Pair> pairs, const Options& opti
     ends.push_back((ends.empty() ? 0 : ends.back()) + static_cast<std::size_t>(groups));
   }
   const std::size_t count = ends.empty() ? 0 : ends.back();
-  std::vector<PairResult> groups(count);
-  parallel_for(count, count < 2 ? 1 : thread_count(options.threads), [&](std::size_t i) {
-    const auto pair = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
-    run_group(pairs[pair], options, i - (pair == 0 ? 0 : ends[pair - 1]), groups[i]);
+  std::vector<PairPart> groups(count);
+  std::vector<PairResult> results(pairs.size());
+  for (PairResult& result : results) result.histogram.resolution = options.resolution;
+  const auto helpers =
+      static_cast<unsigned>(count < 2 ? 1 : std::min<std::size_t>(count, thread_count(options.threads)));
+  std::vector<std::vector<Gathered>> gathered(helpers);
+  std::atomic<std::size_t> next{0};
+  parallel_for(helpers, helpers, [&](std::size_t helper) {
+    const FloatEnvironment environment;
+    Counting counting(scratch().counter, gathered[helper]);
+    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+      const auto pair = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
+      counting.turn_to(results[pair].histogram);
+      groups[i] = run_group(pairs[pair], options, i - (pair == 0 ? 0 : ends[pair - 1]), counting);
+    }
+    counting.hand_over();
   });
   const FloatEnvironment environment;
-  std::vector<PairResult> results(pairs.size());
   std::size_t group = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     Fold<PairPart> fold;
-    results[i].histogram.resolution = options.resolution;
-    for (; group < ends[i]; ++group) {
-      fold.push(groups[group].whole, 1);
-      merge(results[i].histogram, groups[group].histogram);
-    }
+    for (; group < ends[i]; ++group) fold.push(groups[group], 1);
     results[i].whole = fold.result();
   }
+  join(gathered);
   return results;
 }
 

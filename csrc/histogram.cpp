@@ -141,21 +141,27 @@ void merge(LogHistogram& a, const LogHistogram& b) {
   if (a.resolution > b.resolution) a = a.coarsen(b.resolution);
   const LogHistogram coarse = b.resolution > a.resolution ? b.coarsen(a.resolution) : LogHistogram{};
   const LogHistogram& other = b.resolution > a.resolution ? coarse : b;
-  LogHistogram both;
-  both.resolution = a.resolution;
-  both.sampled = a.sampled || b.sampled;
-  both.bins.reserve(a.bins.size() + other.bins.size());
-  both.counts.reserve(a.bins.size() + other.bins.size());
-  std::size_t i = 0, j = 0;
-  while (i < a.bins.size() || j < other.bins.size()) {
-    const bool take_a = j == other.bins.size() || (i < a.bins.size() && a.bins[i] <= other.bins[j]);
-    const bool take_b = i == a.bins.size() || (j < other.bins.size() && other.bins[j] <= a.bins[i]);
-    both.bins.push_back(take_a ? a.bins[i] : other.bins[j]);
-    both.counts.push_back((take_a ? a.counts[i] : 0) + (take_b ? other.counts[j] : 0));
-    i += take_a;
-    j += take_b;
+  a.sampled = a.sampled || b.sampled;
+  if (a.bins == other.bins) {
+    for (std::size_t i = 0; i < a.counts.size(); ++i) a.counts[i] += other.counts[i];
+    return;
   }
-  a = std::move(both);
+  // Without a branch that depends on which of the two has a bin: nobody can foretell it.
+  const std::size_t a_size = a.bins.size(), b_size = other.bins.size();
+  std::vector<std::uint32_t> bins(a_size + b_size);
+  std::vector<std::uint64_t> counts(a_size + b_size);
+  std::size_t i = 0, j = 0, size = 0;
+  for (; i < a_size && j < b_size; ++size) {
+    const std::uint32_t x = a.bins[i], y = other.bins[j];
+    const std::size_t take_a = x <= y, take_b = y <= x;
+    bins[size] = take_a != 0 ? x : y;
+    counts[size] = (take_a != 0 ? a.counts[i] : 0) + (take_b != 0 ? other.counts[j] : 0);
+    i += take_a, j += take_b;
+  }
+  for (; i < a_size; ++i, ++size) bins[size] = a.bins[i], counts[size] = a.counts[i];
+  for (; j < b_size; ++j, ++size) bins[size] = other.bins[j], counts[size] = other.counts[j];
+  a.bins.assign(bins.begin(), bins.begin() + static_cast<std::ptrdiff_t>(size));
+  a.counts.assign(counts.begin(), counts.begin() + static_cast<std::ptrdiff_t>(size));
 }
 
 std::uint32_t* LogCounter::tables(unsigned resolution) {

@@ -26,7 +26,9 @@ class Pages final : public std::pmr::memory_resource {
 struct Memory {
   std::mutex mutex;
   Pages pages;
-  std::pmr::unsynchronized_pool_resource pool{&pages};
+  // What is larger has pages of its own, for which the system is asked each time: histograms should not be.
+  std::pmr::unsynchronized_pool_resource pool{{.max_blocks_per_chunk = 0, .largest_required_pool_block = 1 << 15},
+                                              &pages};
 };
 
 Memory& kept() {

@@ -57,11 +57,23 @@ bool share_openmp(const char* library) {
   return true;
 }
 
+namespace {
+
+// The size of the shared team; 0 where there is none for this thread.
+int team_size(const Runtime* runtime) {
+  if (runtime == nullptr || !in_main_thread() || runtime->in_parallel() != 0) return 0;
+  const int size = runtime->max_threads();
+  return size < 2 ? 0 : size;
+}
+
+}  // namespace
+
+bool openmp_is_ready() { return team_size(shared_runtime.load()) != 0; }
+
 bool run_on_openmp(unsigned threads, const std::function<void()>& work) {
   const Runtime* runtime = shared_runtime.load();
-  if (runtime == nullptr || !in_main_thread() || runtime->in_parallel() != 0) return false;
-  const int size = runtime->max_threads();
-  if (size < 2) return false;
+  const int size = team_size(runtime);
+  if (size == 0) return false;
   // Always its whole team, where those who find no place go home: it would end threads that are left out of one.
   Team team{work, threads};
   runtime->parallel(&take_part, &team, static_cast<unsigned>(size), 0);

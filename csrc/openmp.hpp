@@ -12,6 +12,9 @@ namespace tensometer {
 // use several threads itself. False, and nothing is changed, if the library is not loaded or linked with none, or in the child of a fork.
 bool share_openmp(const char* library);
 
+// Whether run_on_openmp() would run something now.
+bool openmp_is_ready();
+
 // Runs `work`, which must not throw, in up to `threads` threads of the shared runtime at once, the caller's among them. False,
 // and nothing was run, where none is shared: not in other threads, for each of which a runtime starts threads of its own; not
 // in a forked child, where its threads are gone; not where it computes on one thread.

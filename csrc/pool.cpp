@@ -128,7 +128,8 @@ double cgroup_cpus() {
 }  // namespace
 
 unsigned usable_cpus() {
-  unsigned cpus = std::max(1u, std::thread::hardware_concurrency());
+  static const unsigned present = std::max(1u, std::thread::hardware_concurrency());  // it reads a file each time
+  unsigned cpus = present;
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
   static const double quota = cgroup_cpus();

@@ -7,8 +7,10 @@
 #include <utility>
 
 #include "block.hpp"
+#include "counting.hpp"
 #include "dispatch.hpp"
 #include "fingerprint.hpp"
+#include "openmp.hpp"
 #include "pool.hpp"
 #include "sampling.hpp"
 
@@ -23,6 +25,8 @@ constexpr std::uint64_t chunk_blocks = 16, chunk_groups = 4, chunks_of_tensor = 
 // Below this many elements in all, waking a thread (10 to 50 microseconds, of about 75 that these take) costs more than it
 // saves.
 constexpr std::uint64_t parallel_elements = std::uint64_t{1} << 19;
+// Threads of a shared team are awake, and have begun after 2 to 5 microseconds.
+constexpr std::uint64_t ready_elements = std::uint64_t{1} << 17;
 
 struct Chunk {
   Partial* partial;
@@ -124,47 +128,6 @@ Summary reduce_block(DType dtype, const void* data, std::uint32_t count, std::ui
   return s;
 }
 
-struct Gathered {
-  Partial* partial;
-  LogHistogram histogram;
-};
-
-// What one thread counts. Elements of one tensor stay in the tables of its scratch memory from chunk to chunk: to gather
-// them into a histogram (some microseconds) is worth it once a tensor, not once a chunk.
-class Counting {
- public:
-  explicit Counting(std::vector<Gathered>& gathered) : gathered_(gathered) {}
-  Counting(const Counting&) = delete;
-  Counting& operator=(const Counting&) = delete;
-  ~Counting() {
-    if (partial_ != nullptr) scratch().counter.clear();  // an exception came between
-  }
-
-  // Before blocks of a tensor are counted into the tables.
-  void turn_to(const Partial& partial) {
-    constexpr std::uint64_t most = UINT32_MAX / 2;  // a counter holds that, and the largest chunk eight times over
-    if (partial_ != &partial || elements_ > most) hand_over();
-  }
-  // A block of it has been counted.
-  void add(Partial& partial, const Summary& block, std::uint32_t weight) {
-    partial_ = &partial;
-    elements_ += block.count * weight;
-    count(block, weight, counted_);
-  }
-  // When there is nothing more to count.
-  void hand_over() {
-    if (partial_ == nullptr) return;
-    gathered_.push_back({partial_, scratch().counter.extract(partial_->options.resolution, counted_)});
-    partial_ = nullptr, counted_ = {}, elements_ = 0;
-  }
-
- private:
-  std::vector<Gathered>& gathered_;
-  Partial* partial_ = nullptr;
-  Counted counted_;
-  std::uint64_t elements_ = 0;
-};
-
 void run_chunk(const Chunk& chunk, ChunkResult& result, Counting& counting) {
   const Options& options = chunk.partial->options;
   const DType dtype = chunk.partial->dtype;
@@ -172,7 +135,7 @@ void run_chunk(const Chunk& chunk, ChunkResult& result, Counting& counting) {
   const std::size_t item_size = row(dtype).item_size;
   const bool table = row(dtype).lanes == Lanes::table;
   if (table) result.bytes = std::make_unique<ByteCounts>();
-  counting.turn_to(*chunk.partial);
+  counting.turn_to(chunk.partial->histogram);
   std::uint64_t block = chunk.block;
   Summary group;
   for (std::uint64_t at = 0; at < chunk.count; at += block_size, ++block) {
@@ -185,7 +148,7 @@ void run_chunk(const Chunk& chunk, ChunkResult& result, Counting& counting) {
     }
     const std::uint32_t weight = block_weight(options.histogram, block);
     const Summary s = reduce_block(dtype, data, size, weight, options.resolution);
-    if (weight != 0) counting.add(*chunk.partial, s, weight);
+    if (weight != 0) counting.add(s, weight);
     if (!chunk.groups) {
       result.summaries.push_back(s);
     } else if (block % fold_width == 0) {
@@ -203,16 +166,6 @@ void append(const Chunk& chunk, ChunkResult& result) {
   partial.hash += result.hash;
   if (result.bytes) {
     for (std::size_t v = 0; v < 256; ++v) (*partial.bytes)[v] += (*result.bytes)[v];
-  }
-}
-
-void append(Gathered& gathered) {
-  LogHistogram& histogram = gathered.partial->histogram;
-  if (histogram.bins.empty()) {
-    histogram.bins.swap(gathered.histogram.bins);
-    histogram.counts.swap(gathered.histogram.counts);
-  } else {
-    merge(histogram, gathered.histogram);
   }
 }
 
@@ -272,7 +225,8 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
     elements += piece.count;
   }
   std::vector<ChunkResult> results(chunks.size());
-  const bool alone = elements < parallel_elements || chunks.size() < 2;
+  const bool alone =
+      chunks.size() < 2 || elements < ready_elements || (elements < parallel_elements && !openmp_is_ready());
   const auto helpers = static_cast<unsigned>(alone ? 1 : std::min<std::size_t>(chunks.size(), thread_count(threads)));
   // Small chunks are handed out in runs, so that thousands of tiny tensors do not fight over one counter.
   const std::size_t run = std::clamp<std::size_t>(chunks.size() / (std::size_t{helpers} * 16), 1, 64);
@@ -280,7 +234,7 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
   std::atomic<std::size_t> next{0};
   parallel_for(helpers, helpers, [&](std::size_t helper) {
     const FloatEnvironment environment;
-    Counting counting(gathered[helper]);
+    Counting counting(scratch().counter, gathered[helper]);
     for (std::size_t first; (first = next.fetch_add(run, std::memory_order_relaxed)) < chunks.size();) {
       const std::size_t last = std::min(chunks.size(), first + run);
       for (std::size_t i = first; i < last; ++i) run_chunk(chunks[i], results[i], counting);
@@ -289,9 +243,7 @@ void reduce(std::span<const Piece> pieces, unsigned threads) {
   });
   const FloatEnvironment environment;
   for (std::size_t i = 0; i < chunks.size(); ++i) append(chunks[i], results[i]);
-  for (std::vector<Gathered>& part : gathered) {
-    for (Gathered& one : part) append(one);
-  }
+  join(gathered);
 }
 
 KeptVector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options) {

@@ -1,6 +1,7 @@
 """The monitor of a training run: what people attach to their loop."""
 
 import atexit
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,8 +186,8 @@ class Monitor:
                 continue
             named = {name: value for name, value in scalars.items() if ("loss" in name) is of_losses}
             values = self._collector.numbers(named)
-            table = self._collector.take_scalars(collection, values)
-            if of_losses and table is not None and table.nonfinite:
+            self._collector.take_scalars(collection, values)
+            if of_losses and not all(map(math.isfinite, values.values())):
                 self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
 
     def _begin(self) -> None:

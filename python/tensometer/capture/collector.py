@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tensometer.capture.cadence import Cadence
 from tensometer.capture.checks import check_text
 from tensometer.capture.config import CollectionConfig, MonitorConfig, check_collection
 from tensometer.capture.recorder import FlightRecorder
+from tensometer.capture.sink import Taken
 from tensometer.notices import warn
 from tensometer.store import Record, RunWriter, TensorKey
 from tensometer.tensors import bytes_of
@@ -20,7 +21,23 @@ from tensometer.tensors import bytes_of
 _MOST_PROBLEMS = 100
 
 Summarize = Callable[..., SummaryTable]
-_Part = tuple[str, str, Sequence[TensorKey], SummaryTable]  # collection, phase, what, summaries
+
+
+class _Settings(NamedTuple):
+    """What tensors must have in common to be summarised and stored together."""
+
+    histogram: bool | str
+    resolution: int
+    units: bool
+    raw: bool
+    due: bool  # to be stored, not only held by the flight recorder
+
+
+class _Part(NamedTuple):
+    phase: str
+    keys: Sequence[TensorKey]
+    table: SummaryTable
+    due: bool
 
 
 class Collector:
@@ -34,7 +51,9 @@ class Collector:
         self._due: Mapping[str, CollectionConfig] = {}
         self._captured: Mapping[str, CollectionConfig] = {}
         self._problems: set[str] = set()
-        self._last_keys: dict[str, list[TensorKey]] = {}
+        self._settings: dict[str, _Settings] = {}
+        self._scalars: dict[str, tuple[list[TensorKey], list[float]]] = {}  # by phase
+        self._last_keys: dict[tuple[str, str], list[TensorKey]] = {}
         self._scalar_keys: dict[tuple[str, str], TensorKey] = {}
         self._nanoseconds = self._spent = self._captured_steps = 0
         self._began = 0.0
@@ -66,10 +85,11 @@ class Collector:
         self._began = time.monotonic()
         self._due = self._cadence.due(self.step, self._began)
         self._captured = self._cadence.captured(self.step, self._due)
+        self._settings.clear()
 
     def break_off(self, reason: str) -> None:
         """Training ends in the midst of this step: hand over what was captured of it, and of those before."""
-        if self._parts:
+        if self._parts or self._scalars:
             self.end_step()
         self.event("interrupted", {"reason": reason})
         if self.config.recorder:
@@ -79,11 +99,13 @@ class Collector:
         """Hand over what was captured."""
         if self._captured:
             self.take_scalars("loop", {"capture_seconds": self._nanoseconds / 1e9})
+        for phase, (scalars, numbers) in self._scalars.items():
+            self.take(scalars, numbers, phase, summarize=_summarize_scalars)
         now = time.time()
         held = []
-        for collection, phase, keys, table in self._parts:
+        for phase, keys, table, due in self._parts:
             record = Record(self.step, now, phase, keys, table)
-            if collection in self._due:
+            if due:
                 self._writer.submit(record)
             else:
                 held.append(record)
@@ -93,6 +115,7 @@ class Collector:
     def next_step(self) -> None:
         """Go on, whatever happened in the step."""
         self._parts.clear()
+        self._scalars.clear()
         if self._captured:
             self._spent += self._nanoseconds
             self._captured_steps += 1
@@ -105,6 +128,7 @@ class Collector:
         """Capture nothing more."""
         self._due = self._captured = {}
         self._parts.clear()
+        self._scalars.clear()
 
     def dump(self, reason: str) -> None:
         """Store what the flight recorder holds."""
@@ -127,10 +151,11 @@ class Collector:
         """Capture what was due in an earlier step; see Sink."""
         late = {name: chosen for name, chosen in self.config.collections.items() if name in set(collections)}
         self._due, self._captured = {**self._due, **late}, {**self._captured, **late}
+        self._settings.clear()
 
-    def takes(self, collection: str, key: TensorKey) -> bool:
-        """Whether the settings of the collection let a tensor in; see Sink."""
-        chosen = self._captured.get(collection)
+    def takes(self, key: TensorKey) -> bool:
+        """Whether the settings of its collection let a tensor in; see Sink."""
+        chosen = self._captured.get(key.collection)
         if chosen is None:
             return False
         elements = 0 if chosen.largest is None else math.prod(key.shape)
@@ -147,46 +172,37 @@ class Collector:
 
     def take(
         self,
-        collection: str,
         keys: Sequence[TensorKey],
         tensors: Sequence[Any],
         phase: str | None = None,
         *,
         summarize: Summarize = summarize_many,
-    ) -> SummaryTable | None:
+    ) -> list[Taken]:
         """Summarise and keep tensors; see Sink."""
-        chosen = self._captured.get(collection)
-        if chosen is None:
-            return None
-        kept = [at for at, key in enumerate(keys) if self.takes(collection, key)]
-        if len(kept) < len(keys):
-            keys, tensors = [keys[at] for at in kept], [tensors[at] for at in kept]
-        if not keys:
-            return None
         phase = phase or self.phase_of()
-        try:
-            table = self._summaries(tensors, chosen, summarize)
-        except Exception as error:
-            if len(keys) == 1 or summarize is not summarize_many:
-                raise
-            # One that cannot be read does not take the others with it.
-            self.failed(error)
-            self._take_each(collection, keys, tensors, phase, chosen)
-            return None
-        self._keep(collection, keys, tensors, table, phase, chosen)
-        return table
+        alike: dict[_Settings, list[int]] = {}
+        for at, key in enumerate(keys):
+            if self.takes(key):
+                alike.setdefault(self._settings_of(key.collection), []).append(at)
+        taken = []
+        for settings, places in alike.items():
+            few = len(places) < len(keys)
+            chosen = [keys[at] for at in places] if few else keys
+            given = [tensors[at] for at in places] if few else tensors
+            taken += self._take_alike(chosen, given, phase, settings, summarize)
+        return taken
 
     def record(self, name: str, tensor: Any, collection: str) -> None:
         """Keep a tensor of which only the name is known before it is reduced."""
         check_text("name", name)
         check_collection("collection", collection)
-        chosen = self._captured.get(collection)
-        if chosen is None or not self.wants(collection) or not chosen.takes(name, None, 0):
+        if not self.wants(collection) or not self._captured[collection].takes(name, None, 0):
             return
-        table = self._summaries([tensor], chosen)
+        settings = self._settings_of(collection)
+        table = self._summaries([tensor], settings)
         key = TensorKey(name, collection, table[0].dtype, table[0].shape)
-        if self.takes(collection, key):
-            self._keep(collection, [key], [tensor], table, self.phase_of(), chosen)
+        if self.takes(key):
+            self._keep([key], [tensor], table, self.phase_of(), settings)
 
     def numbers(self, values: Mapping[str, object]) -> dict[str, float]:
         """Numbers, and tensors of one element, as numbers; one that is neither does not take the others with it."""
@@ -198,21 +214,21 @@ class Collector:
                 self.failed(error)
         return found
 
-    def take_scalars(
-        self, collection: str, values: Mapping[str, float], phase: str | None = None
-    ) -> SummaryTable | None:
+    def take_scalars(self, collection: str, values: Mapping[str, float], phase: str | None = None) -> None:
         """Keep numbers; see Sink."""
         if not values or not self.wants(collection, phase):
-            return None
-        keys = [self._scalar_key(collection, name) for name in values]
-        numbers = [np.float64(value) for value in values.values()]
-        return self.take(collection, keys, numbers, phase, summarize=_summarize_scalars)
+            return
+        # All of a step are kept together when it ends.
+        keys, numbers = self._scalars.setdefault(phase or self.phase_of(), ([], []))
+        keys += [self._scalar_key(collection, name) for name in values]
+        numbers += [float(value) for value in values.values()]
 
-    def _same_as_before(self, collection: str, keys: Sequence[TensorKey]) -> Sequence[TensorKey]:
+    def _same_as_before(self, keys: Sequence[TensorKey]) -> Sequence[TensorKey]:
         """One list for all steps that wait to be stored: each would keep a gap in the heap from closing."""
-        last = self._last_keys.get(collection)
+        first = (keys[0].collection, keys[0].name)
+        last = self._last_keys.get(first)
         if last is None or last != keys:
-            last = self._last_keys[collection] = list(keys)
+            last = self._last_keys[first] = list(keys)
         return last
 
     def _scalar_key(self, collection: str, name: str) -> TensorKey:
@@ -227,14 +243,15 @@ class Collector:
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""
-        begin = time.perf_counter_ns()
+        begin, before = time.perf_counter_ns(), self._nanoseconds
         try:
             work()
         # Whatever goes wrong in capture, training goes on.
         except Exception as error:
             self.failed(error)
         finally:
-            self._nanoseconds += time.perf_counter_ns() - begin
+            # Not once more what guards within this one have counted.
+            self._nanoseconds = before + time.perf_counter_ns() - begin
 
     def failed(self, error: Exception, what: str = "") -> None:
         """An error of capture is told in the run, each once, and the first in a warning too; raised if `strict`."""
@@ -255,45 +272,62 @@ class Collector:
         self.event("problem", {"error": f"{type(error).__name__}: {error}"})
         warn(f"{error}; training goes on")
 
+    def _settings_of(self, collection: str) -> _Settings:
+        found = self._settings.get(collection)
+        if found is None:
+            chosen = self._captured[collection]
+            resolution = self.config.resolution if chosen.resolution is None else chosen.resolution
+            due = collection in self._due
+            # Not of steps that only the flight recorder holds: whole tensors would fill the memory.
+            raw = chosen.save == "raw" and due
+            found = self._settings[collection] = _Settings(chosen.histogram, resolution, chosen.units, raw, due)
+        return found
+
     def _summaries(
-        self, tensors: Sequence[Any], chosen: CollectionConfig, summarize: Summarize = summarize_many
+        self, tensors: Sequence[Any], settings: _Settings, summarize: Summarize = summarize_many
     ) -> SummaryTable:
         return summarize(
-            tensors,
-            histogram=chosen.histogram,
-            resolution=self.config.resolution if chosen.resolution is None else chosen.resolution,
-            threads=self.config.threads,
+            tensors, histogram=settings.histogram, resolution=settings.resolution, threads=self.config.threads
         )
 
+    def _take_alike(
+        self, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, settings: _Settings, summarize: Summarize
+    ) -> list[Taken]:
+        try:
+            table = self._summaries(tensors, settings, summarize)
+        except Exception as error:
+            if summarize is not summarize_many:
+                raise
+            self.failed(error)
+            # One that cannot be read does not take the others with it.
+            return self._take_each(keys, tensors, phase, settings) if len(keys) > 1 else []
+        self._keep(keys, tensors, table, phase, settings)
+        return [(keys, table)]
+
     def _take_each(
-        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, chosen: CollectionConfig
-    ) -> None:
+        self, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, settings: _Settings
+    ) -> list[Taken]:
+        taken: list[Taken] = []
         for key, tensor in zip(keys, tensors, strict=True):
             try:
-                self._keep(collection, [key], [tensor], self._summaries([tensor], chosen), phase, chosen)
+                table = self._summaries([tensor], settings)
+                self._keep([key], [tensor], table, phase, settings)
+                taken.append(([key], table))
             except Exception as error:
                 self.failed(error, f"{key.name}: ")
+        return taken
 
     def _keep(
-        self,
-        collection: str,
-        keys: Sequence[TensorKey],
-        tensors: Sequence[Any],
-        table: SummaryTable,
-        phase: str,
-        chosen: CollectionConfig,
+        self, keys: Sequence[TensorKey], tensors: Sequence[Any], table: SummaryTable, phase: str, settings: _Settings
     ) -> None:
-        self._parts.append((collection, phase, self._same_as_before(collection, keys), table))
-        if chosen.units:
-            self._take_units(collection, keys, tensors, phase, chosen)
-        # Not of steps that only the flight recorder holds: whole tensors would fill the memory.
-        if chosen.save == "raw" and collection in self._due:
+        self._parts.append(_Part(phase, self._same_as_before(keys), table, settings.due))
+        if settings.units:
+            self._take_units(keys, tensors, phase, settings)
+        if settings.raw:
             for key, tensor in zip(keys, tensors, strict=True):
                 self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
 
-    def _take_units(
-        self, collection: str, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, chosen: CollectionConfig
-    ) -> None:
+    def _take_units(self, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, settings: _Settings) -> None:
         for key, tensor in zip(keys, tensors, strict=True):
             if len(key.shape) < 2:
                 continue
@@ -306,13 +340,13 @@ class Collector:
                 continue
             shape = key.shape[:axis] + key.shape[axis + 1 :]
             facts = {**key.facts, "units": key.shape[axis]}
-            unit = TensorKey(f"{key.name}/units", collection, key.dtype, shape, facts)
-            self._parts.append((collection, phase, [unit] * key.shape[axis], table))
+            unit = TensorKey(f"{key.name}/units", key.collection, key.dtype, shape, facts)
+            self._parts.append(_Part(phase, [unit] * key.shape[axis], table, settings.due))
 
 
-def _summarize_scalars(numbers: Sequence[np.float64], *, threads: int | None, **_: object) -> SummaryTable:
+def _summarize_scalars(numbers: Sequence[float], *, threads: int | None, **_: object) -> SummaryTable:
     """Of each number: without a histogram, which would say the same once more."""
-    return summarize_units(np.array(numbers), 0, threads=threads)
+    return summarize_units(np.array(numbers, dtype=np.float64), 0, threads=threads)
 
 
 def _number(name: str, value: Any) -> float:

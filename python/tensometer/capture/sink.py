@@ -6,6 +6,9 @@ from typing import Any, Protocol
 from tensometer._core import SummaryTable, summarize_many
 from tensometer.store import TensorKey
 
+# Tensors that were taken, and a row of each.
+Taken = tuple[Sequence[TensorKey], SummaryTable]
+
 
 class Sink(Protocol):
     """Where a capture hands over what it sees of the step in progress; the monitor is one."""
@@ -27,30 +30,28 @@ class Sink(Protocol):
     def wants(self, collection: str, phase: str | None = None) -> bool:
         """Whether the step in progress captures a collection, in a phase (by default the present one)."""
 
-    def takes(self, collection: str, key: TensorKey) -> bool:
-        """Whether a collection that the step in progress captures takes a tensor."""
+    def takes(self, key: TensorKey) -> bool:
+        """Whether the step in progress captures the collection of a tensor, and that takes it."""
 
     def phase_of(self, *, training: bool) -> str:
         """The phase that the loop has named; otherwise that of a model in training or in evaluation mode."""
 
     def take(
         self,
-        collection: str,
         keys: Sequence[TensorKey],
         tensors: Sequence[Any],
         phase: str | None = None,
         *,
         summarize: Callable[..., SummaryTable] = summarize_many,
-    ) -> SummaryTable | None:
-        """Summarise and keep tensors; a table of those that the collection takes, None if it takes none.
+    ) -> list[Taken]:
+        """Summarise and keep those tensors that their collections take, together where these have the same settings.
 
-        summarize: called with the tensors and the settings of the collection as summarize_many has them.
+        Each call costs what it takes to read the engine's code into the caches once more: one for many is worth while.
+        summarize: called with tensors and the settings of their collections as summarize_many has them.
         """
 
-    def take_scalars(
-        self, collection: str, values: Mapping[str, float], phase: str | None = None
-    ) -> SummaryTable | None:
-        """Keep numbers; a table as take() returns it."""
+    def take_scalars(self, collection: str, values: Mapping[str, float], phase: str | None = None) -> None:
+        """Keep numbers."""
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""

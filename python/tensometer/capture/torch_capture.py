@@ -1,6 +1,6 @@
 """PyTorch: a model and its optimizers, trained by an ordinary loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tensometer._core import SummaryTable, share_openmp
+from tensometer._core import share_openmp
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_clipping import UnclippedNorm
@@ -18,7 +18,7 @@ from tensometer.capture.torch_distributed import is_replicated
 from tensometer.capture.torch_gradients import GradientCapture
 from tensometer.capture.torch_modules import ModuleCapture
 from tensometer.capture.torch_parameters import Parameters, plain
-from tensometer.capture.torch_tensors import names_not_finite, part_of, unwrapped
+from tensometer.capture.torch_tensors import not_finite, part_of, unwrapped
 from tensometer.capture.torch_updates import UpdateCapture
 from tensometer.store import TensorKey
 
@@ -92,14 +92,7 @@ class TorchCapture:
         self._modules.end_step(trained=any(self._steps) or self._gradients.norm is not None)
         if self._sink.wants("loop"):
             self._take_loop()
-        for collection in ("weights", "biases"):
-            if self._sink.wants(collection):
-                self._take_parameters(collection)
-        if self._sink.wants("optimizer_state"):
-            self._take_state()
-        if self._sink.wants("buffers"):
-            named = self._model.named_buffers()
-            self._take("buffers", [part_of(self._prefix + plain(name), "buffers", buffer) for name, buffer in named])
+        self._take_state()
 
     def detach(self) -> None:
         """Remove every hook."""
@@ -157,10 +150,14 @@ class TorchCapture:
         found = [states.get(id(one), {}).get("found_inf_per_device", {}) for one in self._optimizers]
         return any(float(value) for of_devices in found for value in of_devices.values())
 
-    def _take_parameters(self, collection: str) -> None:
-        parts = [one.part(collection) for one in self._parameters.all() if one.collection == collection]
-        table = self._take(collection, parts)
-        broken = [] if table is None else names_not_finite(self._sink, [key for key, _ in parts], table)
+    def _take_state(self) -> None:
+        """What the model and its optimizers are now: parameters, states and buffers."""
+        parts = [one.part(one.collection) for one in self._parameters.all() if self._sink.wants(one.collection)]
+        for collection, more in (("optimizer_state", self._states), ("buffers", self._buffers)):
+            if self._sink.wants(collection):
+                self._sink.guard(lambda more=more: parts.extend(more()))  # type: ignore[misc]
+        taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts])
+        broken = [key.name for key in not_finite(taken) if key.collection in ("weights", "biases")]
         if broken:
             self._origin.report("weight", {"parameters": broken})
 
@@ -184,19 +181,18 @@ class TorchCapture:
         if values:
             self._sink.take_scalars("loop", values)
 
-    def _take_state(self) -> None:
-        parts = []
+    def _states(self) -> Iterator[tuple[TensorKey, torch.Tensor]]:
         for one in self._parameters.all():
             number = one.facts.get("optimizer")
             if number is None:
                 continue
             for name, value in self._optimizers[number].state.get(one.tensor, {}).items():
                 if isinstance(value, torch.Tensor):
-                    parts.append(part_of(f"{one.name}.{name}", "optimizer_state", value, one.facts))
-        self._take("optimizer_state", parts)
+                    yield part_of(f"{one.name}.{name}", "optimizer_state", value, one.facts)
 
-    def _take(self, collection: str, parts: list[tuple[TensorKey, torch.Tensor]]) -> SummaryTable | None:
-        return self._sink.take(collection, [key for key, _ in parts], [tensor for _, tensor in parts])
+    def _buffers(self) -> Iterator[tuple[TensorKey, torch.Tensor]]:
+        for name, buffer in self._model.named_buffers():
+            yield part_of(self._prefix + plain(name), "buffers", buffer)
 
 
 def _check_module(argument: str, value: object) -> None:

@@ -8,7 +8,7 @@ from tensometer._core import SummaryTable, norm
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_parameters import Parameter
-from tensometer.capture.torch_tensors import names_not_finite
+from tensometer.capture.torch_tensors import not_finite
 
 
 class GradientCapture:
@@ -36,16 +36,13 @@ class GradientCapture:
             if one.tensor.grad is not None
         ]
         self._left_out += len(parts)
-        keys = [key for key, _ in parts]
-        table = self._sink.take("gradients", keys, [gradient for _, gradient in parts])
-        if table is None:
-            return
-        self._left_out -= len(table)
-        self._tables.append(table)
-        broken = names_not_finite(self._sink, keys, table)
+        taken = self._sink.take([key for key, _ in parts], [gradient for _, gradient in parts])
+        self._left_out -= sum(len(table) for _, table in taken)
+        self._tables += [table for _, table in taken]
+        broken = not_finite(taken)
         if broken:
             # Backward runs from the last layer to the first: the last in the model's order was reached first.
-            self._origin.report("gradient", {"parameters": broken[::-1]})
+            self._origin.report("gradient", {"parameters": [key.name for key in reversed(broken)]})
 
     @property
     def norm(self) -> float | None:

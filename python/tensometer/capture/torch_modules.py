@@ -17,7 +17,7 @@ from tensometer.capture.torch_structure import Structure
 from tensometer.capture.torch_tensors import (
     described,
     in_backward,
-    names_not_finite,
+    not_finite,
     part_of,
     tensors_in,
     unwrapped,
@@ -169,15 +169,14 @@ class ModuleCapture:
         phase: str,
         awaited: Callable[[SummaryTable], None] | None = None,
     ) -> None:
-        taken = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
-        keys = [key for key, _ in taken]
-        table = self._sink.take(collection, keys, [tensor for _, tensor in taken], phase)
+        parts = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
+        taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts], phase)
         if awaited is not None and collection == "predictions":
             # Those that the collection leaves out are looked at all the same.
-            awaited(self._summaries_of(value) if table is None else table)
+            awaited(taken[0][1] if len(taken) == 1 else self._summaries_of(value))
         # Infinities are often meant: those of masks. NaN may be, where a model knows of missing values.
-        if collection == "inputs" and table is not None and table.nonfinite and table.column("nan").any():
-            self._origin.suspect("input", {"inputs": names_not_finite(self._sink, keys, table)})
+        if collection == "inputs" and any(table.nonfinite and table.column("nan").any() for _, table in taken):
+            self._origin.suspect("input", {"inputs": [key.name for key in not_finite(taken)]})
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         self._ran = True
@@ -198,7 +197,8 @@ class ModuleCapture:
         facts = {"module_type": kind, "unit_axis": 1 if kind.startswith(_CHANNELS_SECOND) else -1}
         taken = [part_of(base + part, "activations", tensor, facts) for part, tensor in tensors_in(output)]
         keys, tensors = [key for key, _ in taken], [tensor for _, tensor in taken]
-        table = self._sink.take("activations", keys, tensors, phase) if recorded else None
+        kept = self._sink.take(keys, tensors, phase) if recorded else []
+        table = kept[0][1] if len(kept) == 1 else None
         if self._origin.watching:
             if table is None or len(table) < len(tensors):
                 table = summarize_many(tensors, threads=self._sink.threads)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensometer._core import Summary, SummaryTable
-from tensometer.capture.sink import Sink
+from tensometer._core import Summary
+from tensometer.capture.sink import Taken
 from tensometer.capture.torch_distributed import local_part
 from tensometer.store import TensorKey
 
@@ -78,12 +78,11 @@ def described(name: str, summary: Summary) -> dict[str, Any]:
     }
 
 
-def names_not_finite(sink: Sink, keys: Sequence[TensorKey], table: SummaryTable) -> list[str]:
-    """Which of the tensors of one collection that were offered, and taken into the table, are not finite."""
-    if not table.nonfinite:
-        return []
-    taken = keys if len(keys) == len(table) else [key for key in keys if sink.takes(key.collection, key)]
-    return [key.name for key, one in zip(taken, table, strict=True) if one.nonfinite]
+def not_finite(taken: Sequence[Taken]) -> list[TensorKey]:
+    """Which of the tensors that were taken are not finite."""
+    return [
+        key for keys, table in taken if table.nonfinite for key, one in zip(keys, table, strict=True) if one.nonfinite
+    ]
 
 
 def in_backward() -> bool:

@@ -38,7 +38,7 @@ class UpdateCapture:
         """Keep the weights of those that are trained."""
         self._waiting = False
         parts = [(one, *_part(one)) for one in parameters if one.tensor.requires_grad]
-        kept = [part for part in parts if self._sink.takes("updates", part[1])]
+        kept = [part for part in parts if self._sink.takes(part[1])]
         names = [key.name for _, key, _ in kept]
         if names != [key.name for key in self._keys]:
             self._tracker = UpdateTracker()
@@ -67,8 +67,7 @@ class UpdateCapture:
             return table
 
         differences = _Differences(self._tracker, len(keys))
-        table = self._sink.take("updates", keys, differences, self._phase, summarize=summarize)
-        if table is None or len(table) != len(keys):
+        if not self._sink.take(keys, differences, self._phase, summarize=summarize):
             return
         scalars: dict[str, float] = {}
         found = [columns[name].tolist() for name in ("ratio", "changed_fraction", "cosine")]
