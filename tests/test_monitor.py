@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -340,3 +341,16 @@ def test_ranks_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monitor.step(loss=1.0)
     run = open_run(tmp_path)
     assert (run.ranks, run.about["world_size"]) == ([1], 2)
+
+
+def test_overhead_counts_nothing_twice(tmp_path: Path) -> None:
+    class Slow(nn.Linear):
+        def named_buffers(self, *args: Any, **more: Any) -> Any:
+            time.sleep(0.2)
+            return super().named_buffers(*args, **more)
+
+    with Monitor(tmp_path, every=1) as monitor:
+        monitor.attach(Slow(2, 2))
+        begin = time.monotonic()
+        monitor.step()
+        assert 0.2 <= monitor.overhead <= time.monotonic() - begin

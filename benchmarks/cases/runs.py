@@ -19,9 +19,9 @@ from benchmarks.scale import Scale
 from benchmarks.training import NETWORKS
 
 TENSORS = 1000
-# Peak of the resident memory in kilobytes, of a process that trains with a monitor or without one.
+# Kilobytes that a process holds at the end of a training, with a monitor or without one.
 MEMORY = """
-import sys, tempfile
+import ctypes, sys, tempfile
 import numpy, tensometer, torch, zstandard
 import tensometer.monitor, tensometer.capture.torch_capture, tensometer.store
 from benchmarks.training import NETWORKS
@@ -36,10 +36,11 @@ with tempfile.TemporaryDirectory() as folder:
         loss = training.step()
         if monitor is not None:
             monitor.step(loss=loss)
+    # What the heap holds free for PyTorch's temporaries varies by 40 MB from process to process: it goes back first.
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")))
     if monitor is not None:
         monitor.close()
-# Not the peak of getrusage(), which is no less than that of the process that started this one.
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -122,15 +123,14 @@ def stored(scale: Scale) -> Figures:
 
 def memory(scale: Scale) -> Figures:
     """Megabytes above the same training without a monitor."""
-    size, turns = ("tiny", 1) if scale.rounds == 1 else ("full", 5)
-    peaks: dict[str, list[float]] = {"monitor": [], "alone": []}
+    size, turns = ("tiny", 1) if scale.rounds == 1 else ("full", 3)
+    held: dict[str, list[float]] = {"monitor": [], "alone": []}
     for _ in range(turns):
-        for who, found in peaks.items():
+        for who, found in held.items():
             command = [sys.executable, "-c", MEMORY, who, size]
             ended = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(int(ended.stdout) / 1024)
-    # The peak of one process varies by some 20 MB from run to run: how the C library's heap happens to be filled.
-    watched, alone = (statistics.median(found) for found in peaks.values())
+    watched, alone = (statistics.median(found) for found in held.values())
     return Figures({"MB, with a monitor": watched, "MB above": watched - alone})
 
 
