@@ -15,7 +15,7 @@ from benchmarks.scale import Scale
 from benchmarks.training import NETWORKS, ByHand, Training
 
 # Steps between two looks at the clock: long enough that a look costs nothing, short enough for many turns.
-BLOCK = 3
+BLOCK = 10
 # Beside the defaults, which have histograms: all of small tensors, an eighth of the elements of large ones.
 EVERYTHING = {"updates": True, "activations": True}
 
@@ -84,7 +84,7 @@ def training_case(network: str, threads: int, scale: Scale) -> Case:
         named("NumPy by hand", Side("", numpy, warm), threads),
     )
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
-    return Case(BLOCK * parameters, 4 * BLOCK * parameters, sides, lambda: _check(training), turns=3)
+    return Case(BLOCK * parameters, 4 * BLOCK * parameters, sides, lambda: _check(training), turns=2)
 
 
 def _check(training: Training) -> None:

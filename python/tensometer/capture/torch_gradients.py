@@ -57,6 +57,7 @@ class GradientCapture:
 
     def _note_missing(self, parameters: Sequence[Parameter]) -> None:
         # Of the parameters of an optimizer that has not stepped nothing new is known.
-        seen = {one.name for one in parameters}
-        missing = [one.name for one in parameters if one.tensor.requires_grad and one.tensor.grad is None]
-        self._missing = [name for name in self._missing if name not in seen] + missing
+        missing = [one.name for one in parameters if one.tensor.grad is None and one.tensor.requires_grad]
+        if self._missing or missing:
+            seen = {one.name for one in parameters}
+            self._missing = [name for name in self._missing if name not in seen] + missing

@@ -55,6 +55,7 @@ class Parameters:
         self._model, self._optimizers, self._prefix, self._replicated = model, optimizers, prefix, replicated
         self._structure = Structure(model, optimizers)
         self._known: list[Parameter] = []
+        self._of: dict[int | None, list[Parameter]] = {}
         self._checked = False
 
     def begin_step(self) -> None:
@@ -69,12 +70,17 @@ class Parameters:
                 self._structure = Structure(self._model, self._optimizers)
                 self._known = []
             if not self._known:
+                self._of.clear()
                 self._known = list(self._described())
         return self._known
 
     def of(self, optimizer: int | None) -> list[Parameter]:
         """Those that an optimizer has, by its number; None: those that none has."""
-        return [one for one in self.all() if one.facts.get("optimizer") == optimizer]
+        known = self.all()
+        found = self._of.get(optimizer)
+        if found is None:
+            found = self._of[optimizer] = [one for one in known if one.facts.get("optimizer") == optimizer]
+        return found
 
     def _described(self) -> Iterator[Parameter]:
         names: dict[nn.Parameter, list[str]] = {}
