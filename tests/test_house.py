@@ -22,10 +22,11 @@ PACKAGE = ROOT / "python" / "tensometer"
 # From the bottom up. A module imports from its own row, without cycles, and from rows below it.
 LAYERS = (
     {"_core"},
-    {"tensors", "summary", "extras", "notices"},
-    {"checkpoint", "store"},
+    {"tensors", "summary", "extras", "names", "notices"},
+    {"checkpoint", "store", "rules"},
     {"capture", "flags", "scan_report"},
-    {"monitor", "scanner", "report"},
+    {"judge", "replay", "scanner", "report"},
+    {"monitor"},
     {f"capture.{name}" for name in ("callbacks", "lightning", "transformers", "xgboost")},
     {"cli_output"},
     {"cli_runs"},

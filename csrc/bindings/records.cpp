@@ -58,7 +58,7 @@ void pack_histograms(const std::vector<const TensorSummary*>& rows, py::dict& co
   columns["bin_count"] = counts;
 }
 
-py::dict pack_rows(const std::vector<const TensorSummary*>& rows) {
+py::dict pack_rows(const std::vector<const TensorSummary*>& rows, bool histograms) {
   py::dict columns;
 #define TENSOMETER_FIELD(type, name, empty, rule)                                                   \
   {                                                                                                 \
@@ -71,11 +71,11 @@ py::dict pack_rows(const std::vector<const TensorSummary*>& rows) {
   auto fingerprints = empty_column<std::uint64_t>(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) fingerprints.mutable_data()[i] = rows[i]->fingerprint.value_or(0);
   columns["fingerprint"] = fingerprints;
-  pack_histograms(rows, columns);
+  if (histograms) pack_histograms(rows, columns);
   return columns;
 }
 
-py::dict pack(const py::iterable& tables) { return pack_rows(rows_of(tables)); }
+py::dict pack(const py::iterable& tables, bool histograms) { return pack_rows(rows_of(tables), histograms); }
 
 // A column of the mapping as an array of its type; the value of an empty tensor where it is missing.
 template <class T>
@@ -222,7 +222,7 @@ py::dict merge_rows(const py::dict& columns, const py::array_t<std::int64_t, py:
   }
   std::vector<const TensorSummary*> pointers;
   for (const TensorSummary& one : merged) pointers.push_back(&one);
-  return pack_rows(pointers);
+  return pack_rows(pointers, true);
 }
 
 }  // namespace
@@ -235,10 +235,12 @@ void register_records(py::module_& m) {
       R"(Packed rows merged by groups: packed columns of `count` rows. Row i belongs to groups[i], to none if that is negative.
 
 Rows of a group merge in their order. A histogram comes of groups whose rows all have one. ValueError for what no summary holds.)");
-  m.def("pack", &pack, py::arg("tables"), R"(The rows of SummaryTables as columns: a dictionary from names to arrays.
+  m.def("pack", &pack, py::arg("tables"), py::kw_only(), py::arg("histograms") = true,
+        R"(The rows of SummaryTables as columns: a dictionary from names to arrays.
 
 The fields of a summary and the fingerprint (0 if there is none) have one element a row, and so have histogram_resolution (255:
-no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another.)");
+no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another. Without
+`histograms` these five are left out.)");
   m.def("unpack", &unpack, py::arg("columns"), py::arg("statistic"), py::arg("rows"),
         R"(One statistic of every row of packed columns: an array of shape (rows,), uint64 for counts, else float64.
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 
 #include "bindings.hpp"
 #include "dispatch.hpp"
@@ -155,6 +156,33 @@ std::size_t nbytes(const SummaryTable& table) {
   return sum;
 }
 
+// Rows of fingerprints that an earlier row has too; those of zeros alone are not counted.
+std::size_t repeated(const SummaryTable& table) {
+  std::unordered_set<std::uint64_t> seen;
+  std::size_t count = 0;
+  for (const TensorSummary& row : table.rows) {
+    if (row.fingerprint && row.summary.zeros != row.summary.count) count += !seen.insert(*row.fingerprint).second;
+  }
+  return count;
+}
+
+py::dict unit_counts(py::handle units) {
+  const auto& table = instance_of<SummaryTable>(units, "units", "SummaryTable");
+  std::size_t inactive = 0;
+  std::size_t constant = 0;
+  for (const TensorSummary& row : table.rows) {
+    const Summary& s = row.summary;
+    const bool whole = s.count > 0 && s.nonfinite() == 0;
+    inactive += whole && s.max <= 0;
+    constant += whole && s.count > 1 && s.min == s.max;
+  }
+  py::dict counts;
+  counts["inactive"] = inactive;
+  counts["constant"] = constant;
+  counts["identical"] = repeated(table);
+  return counts;
+}
+
 // Of all rows of all tables, whatever their dtypes.
 double norm(const py::iterable& tables) {
   const FloatEnvironment environment;
@@ -172,6 +200,10 @@ double norm(const py::iterable& tables) {
 void register_table(py::module_& m) {
   m.def("norm", &norm, py::arg("tables"),
         "Euclidean norm of all finite elements that tables are of; 0 if there are none.");
+  m.def("unit_counts", &unit_counts, py::arg("units"), R"(How many units of one tensor stand out: a dictionary.
+
+inactive: without an element above zero. constant: of several elements that are all equal. identical: with the bits of an earlier
+unit, which are not all zero; 0 if the units have no fingerprints. Units that are empty or not finite are neither inactive nor constant.)");
   py::class_<SummaryTable>(m, "SummaryTable", py::is_final(), R"(The summaries of many tensors, or of the units of one.
 
 table[i] and table[name] are Summary objects; column(statistic) is a NumPy array over the rows.)")

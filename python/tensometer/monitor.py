@@ -3,7 +3,7 @@
 import atexit
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -16,7 +16,10 @@ from tensometer.capture.config_file import ENVIRONMENT, ConfigFile
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.process import process_group, rank_and_size
 from tensometer.capture.recorder import LastWords, unhandled_exception
+from tensometer.judge import Judge, widened
 from tensometer.notices import warn
+from tensometer.rules import Finding, Rule, Severity
+from tensometer.rules import chosen as chosen_rules
 from tensometer.store import RunWriter
 
 if TYPE_CHECKING:
@@ -37,8 +40,11 @@ class Monitor:
     environment variable TENSOMETER_CONFIG names; when the file is edited, the next step follows. Settings of
     MonitorConfig given by keyword (every=10) win over it. rank, world_size: by default those of torch.distributed, if
     it is initialised, or of RANK and WORLD_SIZE, or one process. strict: raise errors of capture instead of warning
-    once. A run that is there is continued behind its last step. TypeError, ValueError or OSError for wrong settings;
-    later, TypeError or ValueError for wrong arguments of the methods that say so, and no other error.
+    once. rules: True for the default set, a list of rules, settings of rules or the path of a TOML file of them (see
+    tensometer.rules); what they read is captured too, unless `widen` is false. on_finding: called with each Finding;
+    with it alone, the rules are the default set. A run that is there is continued behind its last step. TypeError,
+    ValueError or OSError for wrong settings; later, TypeError or ValueError for wrong arguments of the methods that say
+    so, and no other error.
     """
 
     def __init__(
@@ -49,9 +55,17 @@ class Monitor:
         rank: int | None = None,
         world_size: int | None = None,
         strict: bool = False,
+        rules: object = None,
+        on_finding: Callable[[Finding], None] | None = None,
+        widen: bool = True,
         **settings: Any,
     ) -> None:
         check_choice("strict", strict, (True, False))
+        check_choice("widen", widen, (True, False))
+        if on_finding is not None and not callable(on_finding):
+            raise TypeError(f"on_finding: {on_finding!r} cannot be called")
+        self._rules = chosen_rules(rules) if rules is not None or on_finding is None else chosen_rules(True)
+        self._on_finding, self._widen = on_finding, widen
         if config is None:
             config = os.environ.get(ENVIRONMENT) or {}
         self._settings = settings
@@ -64,7 +78,9 @@ class Monitor:
         self._writer = RunWriter(
             url, rank=own_rank, world_size=size, config=chosen.to_dict(), flush_seconds=chosen.flush_seconds
         )
-        self._collector = Collector(self._writer, chosen, strict=strict)
+        self._judge = Judge(self._rules, rank=own_rank, found=self._found, told=self._rule_failed)
+        observer = self._judge.observe if self._rules else None
+        self._collector = Collector(self._writer, chosen, strict=strict, observer=observer)
         self._origin = Origin(self._collector)
         # By name: the model without what wraps it, and its capture.
         self._attached: dict[str, tuple[Module, TorchCapture]] = {}
@@ -78,7 +94,8 @@ class Monitor:
         if not isinstance(config, MonitorConfig | Mapping):
             raise TypeError(f"config: {config!r} is neither a MonitorConfig, a mapping, nor the path of a file")
         given = config.to_dict() if isinstance(config, MonitorConfig) else config
-        return MonitorConfig.from_dict({**given, **self._settings})
+        config = MonitorConfig.from_dict({**given, **self._settings})
+        return widened(config, self._rules) if self._widen else config
 
     def __enter__(self) -> Self:
         return self
@@ -190,6 +207,16 @@ class Monitor:
             if of_losses and not all(map(math.isfinite, values.values())):
                 self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
 
+    def _found(self, finding: Finding) -> None:
+        self._collector.event("finding", finding.to_dict())
+        if self.config.recorder and finding.severity >= Severity.WARNING and not finding.repeated:
+            self._collector.dump(str(finding))
+        if self._on_finding is not None:
+            self._on_finding(finding)
+
+    def _rule_failed(self, rule: Rule, error: Exception) -> None:
+        self._collector.failed(error, f"the rule {rule.name} is asked no more: ")
+
     def _begin(self) -> None:
         self._collector.guard(self._follow_file)
         self._collector.begin_step()
@@ -289,6 +316,8 @@ class Monitor:
         if self._last_words is not None:
             self._last_words.close()
         self.detach()
+        if self._rules:
+            self._collector.guard(self._judge.close)
         self._collector.close()
         self._writer.close(self.config.close_seconds)
 

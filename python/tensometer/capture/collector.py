@@ -7,20 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensometer._core import SummaryTable, summarize_many, summarize_units
+from tensometer._core import SummaryTable, summarize_many, summarize_units, unit_counts
 from tensometer.capture.cadence import Cadence
 from tensometer.capture.checks import check_text
 from tensometer.capture.config import CollectionConfig, MonitorConfig, check_collection
 from tensometer.capture.recorder import FlightRecorder
 from tensometer.capture.sink import Taken
 from tensometer.notices import warn
-from tensometer.store import Record, RunWriter, TensorKey
+from tensometer.store import Event, Record, RunWriter, TensorKey
 from tensometer.tensors import bytes_of
 
 # So many different problems are told in the run; there is one warning.
 _MOST_PROBLEMS = 100
 
 Summarize = Callable[..., SummaryTable]
+# Called with what a step has captured, and the events since the one before.
+Observer = Callable[[Sequence[Record], Sequence[Event]], None]
 
 
 class _Settings(NamedTuple):
@@ -29,6 +31,7 @@ class _Settings(NamedTuple):
     histogram: bool | str
     resolution: int
     units: bool
+    unit_counts: bool
     raw: bool
     due: bool  # to be stored, not only held by the flight recorder
 
@@ -43,8 +46,11 @@ class _Part(NamedTuple):
 class Collector:
     """The step in progress; a Sink for captures. Errors of capture end here, unless `strict`."""
 
-    def __init__(self, writer: RunWriter, config: MonitorConfig, *, strict: bool) -> None:
-        self._writer, self.strict = writer, strict
+    def __init__(
+        self, writer: RunWriter, config: MonitorConfig, *, strict: bool, observer: Observer | None = None
+    ) -> None:
+        self._writer, self.strict, self._observer = writer, strict, observer
+        self._events: list[Event] = []
         self._cadence = Cadence(config)
         self._recorder = FlightRecorder(config.recorder)
         self._parts: list[_Part] = []
@@ -55,6 +61,7 @@ class Collector:
         self._scalars: dict[str, tuple[list[TensorKey], list[float]]] = {}  # by phase
         self._last_keys: dict[tuple[str, str], list[TensorKey]] = {}
         self._scalar_keys: dict[tuple[str, str], TensorKey] = {}
+        self._derived_keys: dict[tuple[str, str, str], TensorKey] = {}
         self._nanoseconds = self._spent = self._captured_steps = 0
         self._began = 0.0
         self.named_phase = ""
@@ -102,15 +109,16 @@ class Collector:
         for phase, (scalars, numbers) in self._scalars.items():
             self.take(scalars, numbers, phase, summarize=_summarize_scalars)
         now = time.time()
-        held = []
-        for phase, keys, table, due in self._parts:
-            record = Record(self.step, now, phase, keys, table)
-            if due:
-                self._writer.submit(record)
-            else:
-                held.append(record)
+        parts = [(Record(self.step, now, phase, keys, table), due) for phase, keys, table, due in self._parts]
+        stored = [record for record, due in parts if due]
+        held = [record for record, due in parts if not due]
+        if stored:
+            self._writer.submit(*stored)
         if held:
             self._recorder.hold(self.step, held)
+        if self._observer is not None and parts:
+            events, self._events = self._events, []
+            self._observer([record for record, _ in parts], events)
 
     def next_step(self) -> None:
         """Go on, whatever happened in the step."""
@@ -134,8 +142,7 @@ class Collector:
         """Store what the flight recorder holds."""
         records = self._recorder.release()
         steps = [record.step for record in records]
-        for record in records:
-            self._writer.submit(record)
+        self._writer.submit(*records)
         self.event("recorder", {"reason": reason, "first": min(steps, default=None), "last": max(steps, default=None)})
 
     def wants(self, collection: str, phase: str | None = None) -> bool:
@@ -223,6 +230,12 @@ class Collector:
         keys += [self._scalar_key(collection, name) for name in values]
         numbers += [float(value) for value in values.values()]
 
+    def take_derived(self, keys: Sequence[TensorKey], suffix: str, values: Sequence[float], phase: str) -> None:
+        """Keep numbers that say something of tensors; see Sink."""
+        kept, numbers = self._scalars.setdefault(phase, ([], []))
+        kept += [self._derived_key(key, suffix) for key in keys]
+        numbers += values
+
     def _same_as_before(self, keys: Sequence[TensorKey]) -> Sequence[TensorKey]:
         """One list for all steps that wait to be stored: each would keep a gap in the heap from closing."""
         first = (keys[0].collection, keys[0].name)
@@ -237,9 +250,20 @@ class Collector:
             key = self._scalar_keys[collection, name] = TensorKey(name, collection, "float64", ())
         return key
 
+    def _derived_key(self, key: TensorKey, suffix: str) -> TensorKey:
+        mark = (key.collection, key.name, suffix)
+        found = self._derived_keys.get(mark)
+        if found is None or (found.facts is not key.facts and found.facts != key.facts):
+            name = f"{key.name}/{suffix}"
+            found = self._derived_keys[mark] = TensorKey(name, key.collection, "float64", (), key.facts)
+        return found
+
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Keep a fact that is no number; see Sink."""
-        self._writer.event(self.step, time.time(), kind, data)
+        now = time.time()
+        self._writer.event(self.step, now, kind, data)
+        if self._observer is not None:
+            self._events.append(Event(self.step, now, kind, data))
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""
@@ -280,7 +304,8 @@ class Collector:
             due = collection in self._due
             # Not of steps that only the flight recorder holds: whole tensors would fill the memory.
             raw = chosen.save == "raw" and due
-            found = self._settings[collection] = _Settings(chosen.histogram, resolution, chosen.units, raw, due)
+            units = (chosen.units, chosen.unit_counts)
+            found = self._settings[collection] = _Settings(chosen.histogram, resolution, *units, raw, due)
         return found
 
     def _summaries(
@@ -321,7 +346,7 @@ class Collector:
         self, keys: Sequence[TensorKey], tensors: Sequence[Any], table: SummaryTable, phase: str, settings: _Settings
     ) -> None:
         self._parts.append(_Part(phase, self._same_as_before(keys), table, settings.due))
-        if settings.units:
+        if settings.units or settings.unit_counts:
             self._take_units(keys, tensors, phase, settings)
         if settings.raw:
             for key, tensor in zip(keys, tensors, strict=True):
@@ -332,16 +357,23 @@ class Collector:
             if len(key.shape) < 2:
                 continue
             axis = int(key.facts.get("unit_axis", 0)) % len(key.shape)
+            # Rows of a weight that are alike are meant to differ; what else has units may well repeat.
+            alike = settings.unit_counts and key.collection == "weights"
             try:
-                table = summarize_units(tensor, axis, histogram=False, threads=self.config.threads)
+                table = summarize_units(tensor, axis, fingerprint=alike, threads=self.config.threads)
             except Exception as error:
                 # One whose units cannot be told, such as a sparse one, is kept as a whole.
                 self.failed(error, f"{key.name}/units: ")
                 continue
-            shape = key.shape[:axis] + key.shape[axis + 1 :]
-            facts = {**key.facts, "units": key.shape[axis]}
-            unit = TensorKey(f"{key.name}/units", key.collection, key.dtype, shape, facts)
-            self._parts.append(_Part(phase, [unit] * key.shape[axis], table, settings.due))
+            if settings.unit_counts and len(table):
+                counts = unit_counts(table)
+                for name in counts if alike else ("inactive", "constant"):
+                    self.take_derived([key], f"{name}_units", [counts[name] / len(table)], phase)
+            if settings.units:
+                shape = key.shape[:axis] + key.shape[axis + 1 :]
+                facts = {**key.facts, "units": key.shape[axis]}
+                unit = TensorKey(f"{key.name}/units", key.collection, key.dtype, shape, facts)
+                self._parts.append(_Part(phase, [unit] * key.shape[axis], table, settings.due))
 
 
 def _summarize_scalars(numbers: Sequence[float], *, threads: int | None, **_: object) -> SummaryTable:

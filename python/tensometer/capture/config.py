@@ -17,6 +17,7 @@ from tensometer.capture.checks import (
     known,
     unknown,
 )
+from tensometer.names import split_name
 
 MAX_RESOLUTION = 7
 
@@ -57,7 +58,9 @@ class CollectionConfig:
     step after so many seconds instead. histogram: True, False, or "sampled": of tensors beyond 65,536 elements a part
     (an eighth of the largest), because their full histogram takes three times as long as all the other statistics.
     resolution: None for the monitor's own. units: also summarise every unit (row of a weight, channel or feature of an
-    activation) under the name with "/units" behind it. save: "raw" keeps the whole tensors as well.
+    activation) under the name with "/units" behind it. unit_counts: of tensors with units, the fraction of them that is
+    inactive (no element above zero), constant, or identical to another (of weights), as rows NAME/inactive_units,
+    NAME/constant_units, NAME/identical_units. save: "raw" keeps the whole tensors as well.
     """
 
     include: str | None = None
@@ -73,6 +76,7 @@ class CollectionConfig:
     histogram: bool | str = "sampled"
     resolution: int | None = None
     units: bool = False
+    unit_counts: bool = False
     save: str = "summary"
 
     def __post_init__(self) -> None:
@@ -87,15 +91,20 @@ class CollectionConfig:
         check_seconds("seconds", self.seconds, optional=True)
         check_choice("histogram", self.histogram, (True, False, "sampled"))
         check_choice("units", self.units, (True, False))
+        check_choice("unit_counts", self.unit_counts, (True, False))
         check_choice("save", self.save, SAVES)
         if sum(value is not None for value in (self.every, self.steps, self.seconds)) > 1:
             raise ValueError("every, steps, seconds: only one of them can say when a collection is captured")
 
     def takes(self, name: str, module_type: str | None, elements: int) -> bool:
-        """Whether the collection wants a tensor of that name and size, which belongs to a module of that type."""
+        """Whether the collection wants a tensor of that name and size, which belongs to a module of that type.
+
+        What rows say of a tensor goes with it.
+        """
+        tensor, _ = split_name(name)
         return (
-            (self.include is None or re.search(self.include, name) is not None)
-            and (self.exclude is None or re.search(self.exclude, name) is None)
+            (self.include is None or re.search(self.include, tensor) is not None)
+            and (self.exclude is None or re.search(self.exclude, tensor) is None)
             and (self.module_types is None or module_type in self.module_types)
             and (self.largest is None or elements <= self.largest)
         )

@@ -53,6 +53,9 @@ class Sink(Protocol):
     def take_scalars(self, collection: str, values: Mapping[str, float], phase: str | None = None) -> None:
         """Keep numbers."""
 
+    def take_derived(self, keys: Sequence[TensorKey], suffix: str, values: Sequence[float], phase: str) -> None:
+        """Keep a number that says something of each of some tensors, of which take() has kept rows; see names."""
+
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""
 

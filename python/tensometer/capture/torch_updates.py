@@ -1,6 +1,5 @@
 """What an optimizer really changed: weights before and after its step."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -69,15 +68,10 @@ class UpdateCapture:
         differences = _Differences(self._tracker, len(keys))
         if not self._sink.take(keys, differences, self._phase, summarize=summarize):
             return
-        scalars: dict[str, float] = {}
-        found = [columns[name].tolist() for name in ("ratio", "changed_fraction", "cosine")]
-        for key, ratio, changed, cosine in zip(keys, *found, strict=True):
-            name = key.name
-            scalars[f"{name}/ratio"] = ratio
-            scalars[f"{name}/changed_fraction"] = changed
-            if not math.isnan(cosine):
-                scalars[f"{name}/cosine"] = cosine
-        self._sink.take_scalars("updates", scalars, self._phase)
+        for suffix in ("ratio", "changed_fraction", "cosine"):
+            known = ~np.isnan(columns[suffix])
+            told = keys if known.all() else [key for key, there in zip(keys, known.tolist(), strict=True) if there]
+            self._sink.take_derived(told, suffix, columns[suffix][known].tolist(), self._phase)
 
 
 def _part(parameter: Parameter) -> tuple[TensorKey, torch.Tensor]:

@@ -44,7 +44,7 @@ class _Raw:
 class _Waiting:
     """What is to be stored, how many rows it counts for, and about how much memory it takes."""
 
-    item: Record | Event | _Raw
+    item: tuple[Record, ...] | Event | _Raw
     rows: int
     size: int
 
@@ -122,10 +122,15 @@ class RunWriter:
         """Tell that a step is over, whether anything of it was submitted or not; a continued run goes on behind it."""
         self._step = max(self._step, step)
 
-    def submit(self, record: Record) -> None:
-        """Hand over a record; returns at once. After close(), and in the child of a fork, records are dropped."""
-        self._append(_Waiting(record, len(record.keys), record.table.nbytes))
-        self.progress(record.step)
+    def submit(self, *records: Record) -> None:
+        """Hand over records, such as all of a step; returns at once. They are stored in one segment.
+
+        After close(), and in the child of a fork, records are dropped.
+        """
+        rows = sum(len(record.keys) for record in records)
+        self._append(_Waiting(records, rows, sum(record.table.nbytes for record in records)))
+        for record in records:
+            self.progress(record.step)
 
     def event(self, step: int, time: float, kind: str, data: Mapping[str, Any]) -> None:
         """Hand over a fact that is no number, as submit() does. TypeError or ValueError if data are no JSON values."""
@@ -245,8 +250,8 @@ class RunWriter:
         records: list[Record] = []
         events: list[Event] = []
         for one in batch:
-            if isinstance(one.item, Record):
-                records.append(one.item)
+            if isinstance(one.item, tuple):
+                records += one.item
             elif isinstance(one.item, Event):
                 events.append(one.item)
             elif (event := self._stored_raw(one.item)) is not None:

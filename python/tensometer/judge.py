@@ -1,0 +1,65 @@
+"""Rules beside a training: what a step has captured is judged when it is over."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
+from tensometer.names import SUFFIXES
+from tensometer.rules import Engine, Finding, Rule
+from tensometer.rules.feed import captured_step
+from tensometer.store import Event, Record
+
+
+class Judge:
+    """Hands steps that are captured to rules, and their findings to whom it may concern.
+
+    told: called with a rule that has raised an exception, and with that; the rule is asked no more.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        rank: int,
+        found: Callable[[Finding], None],
+        told: Callable[[Rule, Exception], None],
+    ) -> None:
+        self.rules = tuple(rules)
+        self._engine = Engine(rules, told=told)
+        self._rank, self._found = rank, found
+        self._last = -1
+
+    def observe(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        """Judge a step: all records are of one."""
+        self._last = records[0].step
+        step = captured_step(
+            records[0].step,
+            records[0].time,
+            self._rank,
+            [(record.phase, record.keys, record.table) for record in records],
+            events,
+            self._engine.catalogue,
+        )
+        for finding in self._engine.judge(step):
+            self._found(finding)
+
+    def close(self) -> None:
+        """The training is over: tell of the rules that had nothing to judge."""
+        for finding in self._engine.finish(self._last, self._rank):
+            self._found(finding)
+
+
+def widened(config: MonitorConfig, rules: Sequence[Rule]) -> MonitorConfig:
+    """The settings, and beyond them what the rules read."""
+    collections = dict(config.collections)
+    for group in sorted({group for rule in rules for group in (*rule.needs, *rule.wants)}):
+        name, _, suffix = group.partition("/")
+        if name not in COLLECTIONS:
+            continue
+        chosen = collections.get(name) or CollectionConfig()
+        if suffix == "units":
+            chosen = dataclasses.replace(chosen, units=True)
+        elif suffix.endswith("_units") and suffix in SUFFIXES:
+            chosen = dataclasses.replace(chosen, unit_counts=True)
+        collections[name] = chosen
+    return dataclasses.replace(config, collections=collections)

@@ -1,0 +1,186 @@
+"""What a rule is."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
+
+from tensometer.rules.finding import Severity
+from tensometer.rules.state import State
+from tensometer.rules.step import TRAIN, Array, Group, Key, Part, Step, Where
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Rows that a rule has judged in a step. What follows of it is the engine's: patience, repetition, the Finding.
+
+    holds: of each row, whether it is as the rule says. value, threshold: the numbers that were compared, of each row or
+    of all. sentence: what a person reads, with {tensor}, {value}, {threshold} and the names of `more` in braces, as
+    format strings have them. kind: tells a rule's conditions apart; of one kind there is one a step and phase.
+    severity, patience: other than the rule's own.
+    """
+
+    rows: Group
+    holds: Array
+    sentence: str
+    value: Array | float
+    threshold: Array | float
+    more: Mapping[str, Array | Sequence[Any] | float | str] = dataclasses.field(default_factory=lambda: _NOTHING)
+    kind: str = ""
+    severity: Severity | None = None
+    patience: int | None = None
+
+
+class _About:
+    """The key of what is no tensor."""
+
+    def __init__(self, name: str, collection: str) -> None:
+        self.name, self.collection = name, collection
+        self.dtype, self.shape, self.facts = "float64", (), _NOTHING
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A condition of training that can be told from summaries.
+
+    A subclass declares what it `needs` and `wants`, its thresholds as annotated attributes with defaults, and check().
+    It is a frozen dataclass without saying so: `VanishingGradient(ratio=1e-5, patience=3)`. It is pure: what it
+    remembers is in the state that it is given. Its docstring says the condition as a formula, where the defaults come
+    from, what it costs, and which healthy runs look alike.
+
+    severity: of its findings. warmup: so many observations are not judged. patience: so many in a row must be as the
+    condition says. cooldown: so many steps lie between two findings about the same tensor. include, exclude:
+    expressions searched for in names of tensors; module_types: names of classes. Thresholds that mean nothing are a
+    TypeError or ValueError that names them.
+    """
+
+    # Groups of rows (`gradients`, `updates/ratio`): the rule is asked at those steps that have rows of all it needs,
+    # and looks at what it wants where there are any.
+    needs: ClassVar[tuple[str, ...]] = ()
+    wants: ClassVar[tuple[str, ...]] = ()
+    # Whether a run without what the rule needs is told of: not where few runs have it.
+    expected: ClassVar[bool] = True
+    # Whether it is one of the default set.
+    by_default: ClassVar[bool] = True
+    causes: ClassVar[tuple[str, ...]] = ()
+    remedies: ClassVar[tuple[str, ...]] = ()
+
+    severity: Severity = Severity.WARNING
+    warmup: int = 0
+    patience: int = 1
+    cooldown: int = 100
+    include: str | None = None
+    exclude: str | None = None
+    module_types: tuple[str, ...] | None = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def name(self) -> str:
+        """The name in findings and settings: that of the class."""
+        return type(self).__name__
+
+    def check(self, step: Step, state: State) -> Iterable[Condition]:
+        """Judge a step that has rows of what the rule needs."""
+        raise NotImplementedError(f"{self.name}.check")
+
+    def rows(self, step: Step, group: str, phase: str = TRAIN, where: Where | None = None) -> Group:
+        """The rows of a group that the rule's own include, exclude and module_types let in.
+
+        where: a function that lets keys in, and lives on: not a lambda made at each call.
+        """
+        found = step.group(group, phase)
+        if where is not None:
+            found = found.where(where)
+        if self.include is None and self.exclude is None and self.module_types is None:
+            return found
+        return found.where(self._lets_in)
+
+    @property
+    def _lets_in(self) -> "_Selection":
+        return _Selection(self.include, self.exclude, self.module_types)
+
+    def about(
+        self, holds: bool, sentence: str, *, value: float, threshold: float, step: Step, **more: Any
+    ) -> Condition:
+        """A condition of the run as a whole, or of something that is no tensor: `tensor=` is then its name.
+
+        Further keywords are those of Condition, and what the sentence names.
+        """
+        tensor, collection = str(more.pop("tensor", "")), str(more.pop("collection", ""))
+        own = {name: more.pop(name) for name in ("kind", "severity", "patience") if name in more}
+        ids = np.array([step.catalogue.number(tensor)], np.intp)
+        part = Part(collection, TRAIN, _FIRST, ids, (_About(tensor, collection),))
+        group = Group(part, _no_column)
+        return Condition(group, np.array([bool(holds)]), sentence, value, threshold, more, **own)
+
+
+_FIRST = np.zeros(1, np.intp)
+
+
+def _no_column(statistic: str) -> Array:
+    raise ValueError(f"statistic: {statistic!r} of what is no tensor")
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which tensors a rule is about; equal ones are one to what remembers choices by them."""
+
+    include: str | None
+    exclude: str | None
+    module_types: tuple[str, ...] | None
+
+    def __call__(self, key: Key) -> bool:
+        return (
+            (self.include is None or re.search(self.include, key.name) is not None)
+            and (self.exclude is None or re.search(self.exclude, key.name) is None)
+            and (self.module_types is None or key.facts.get("module_type") in self.module_types)
+        )
+
+
+def check_settings(rule: Rule) -> None:
+    """Whether every setting is of its default's type, and in its range. TypeError or ValueError, naming it."""
+    object.__setattr__(rule, "severity", Severity.of(rule.severity))
+    if isinstance(rule.module_types, list):
+        object.__setattr__(rule, "module_types", tuple(rule.module_types))
+    for one in dataclasses.fields(rule):
+        value = getattr(rule, one.name)
+        place = f"{rule.name}.{one.name}"
+        if isinstance(one.default, bool) or one.name == "severity":
+            if type(value) is not type(one.default):
+                raise TypeError(f"{place}: {value!r} is not true or false")
+        elif isinstance(one.default, int | float):
+            _check_number(place, value, whole=isinstance(one.default, int))
+    for name in ("include", "exclude"):
+        _check_expression(f"{rule.name}.{name}", getattr(rule, name))
+    if rule.patience < 1:
+        raise ValueError(f"{rule.name}.patience: {rule.patience} is less than 1")
+
+
+def _check_number(place: str, value: object, *, whole: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise TypeError(f"{place}: {value!r} is not a {'whole ' if whole else ''}number")
+    if value != value or value < 0:  # NaN too
+        raise ValueError(f"{place}: {value!r} is not a number from 0")
+
+
+def _check_expression(place: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{place}: {value!r} is not a regular expression")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{place}: {value!r} is not a regular expression: {error}") from error

@@ -1,0 +1,271 @@
+"""What rules see of a step: its rows by collection, as arrays over tensors."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tensometer.names import split_name
+from tensometer.rules.progress import Progress
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.intp]
+
+TRAIN = "train"
+
+
+class Key(Protocol):
+    """What a row is about; see store.TensorKey."""
+
+    @property
+    def name(self) -> str:
+        """That of the tensor, and what the row says of it; see names."""
+
+    @property
+    def collection(self) -> str:
+        """The collection that it belongs to."""
+
+    @property
+    def dtype(self) -> str:
+        """The tensor's dtype."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is known of it: requires_grad, module_type and so on."""
+
+
+class Fact(Protocol):
+    """An event of a run; see store.Event."""
+
+    @property
+    def step(self) -> int:
+        """The step that it is of."""
+
+    @property
+    def kind(self) -> str:
+        """What it tells."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """JSON values."""
+
+
+Where = Callable[[Key], bool]
+
+
+class Part:
+    """Where the rows of one group are in a step, and what they are about; the same in most steps.
+
+    ids: the number of each row's tensor, the same in every step and group: what a rule remembers of tensors are arrays
+    over these numbers. Rows of one tensor in several groups (a weight, its gradient, its update) have the same.
+    """
+
+    def __init__(self, group: str, phase: str, rows: Indices, ids: Indices, keys: Sequence[Key]) -> None:
+        self.group, self.phase, self.rows, self.ids, self.keys = group, phase, rows, ids, keys
+        self._subsets: dict[Any, Part] = {}
+        self._facts: dict[str, Array] = {}
+
+    def subset(self, where: Where) -> "Part":
+        """The rows whose keys `where` lets in; remembered by it, which is a function that lives on."""
+        found = self._subsets.get(where)
+        if found is None:
+            kept = np.array([at for at, key in enumerate(self.keys) if where(key)], np.intp)
+            keys = [self.keys[at] for at in kept.tolist()]
+            found = Part(self.group, self.phase, self.rows[kept], self.ids[kept], keys)
+            self._subsets[where] = found
+        return found
+
+    def facts(self, name: str, default: Any) -> Array:
+        """A fact of each row's tensor, as an array of the default's type. The default also stands for null."""
+        found = self._facts.get(name)
+        if found is None:
+            values = [key.facts.get(name) for key in self.keys]
+            found = np.array([default if value is None else value for value in values], type(default))
+            self._facts[name] = found
+        return found
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the tensors, without what rows say of them."""
+        return [split_name(key.name)[0] for key in self.keys]
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Numbers of elements."""
+        return np.array([np.prod(key.shape, dtype=np.int64) for key in self.keys], np.int64)
+
+
+class Group:
+    """The rows of one group in one step. Any statistic of Summary is an array over them: `group["l2"]`.
+
+    It may be empty: then so are its arrays.
+    """
+
+    def __init__(self, part: Part, column: Callable[[str], Array]) -> None:
+        self.part, self._column = part, column
+        self._found: dict[str, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self.part.ids)
+
+    def __getitem__(self, statistic: str) -> Array:
+        """A statistic of every row, as float64. ValueError for an unknown name."""
+        found = self._found.get(statistic)
+        if found is None:
+            found = self._found[statistic] = self._column(statistic)[self.part.rows].astype(np.float64, copy=False)
+        return found
+
+    @property
+    def ids(self) -> Indices:
+        """The number of each row's tensor; see Part."""
+        return self.part.ids
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each row's tensor."""
+        return self.part.names
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """What each row is about."""
+        return self.part.keys
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """How many elements each row's tensor has."""
+        return self.part.sizes
+
+    def facts(self, name: str, default: Any) -> Array:
+        """A fact of each row's tensor; see Part."""
+        return self.part.facts(name, default)
+
+    def where(self, where: Where) -> "Group":
+        """The rows whose keys `where` lets in: a function that lives on, as the choice is remembered by it."""
+        return Group(self.part.subset(where), self._column)
+
+
+class Catalogue:
+    """The numbers of a run's tensors, and where groups are in steps of the layouts seen so far."""
+
+    # Steps that capture by different cadences have different layouts; a run has a few.
+    _MOST_LAYOUTS = 64
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._layouts: dict[tuple[Any, ...], tuple[Any, Layout]] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of their numbers."""
+        return list(self._ids)
+
+    def number(self, name: str) -> int:
+        """The number of a tensor's name, which is a new one if need be."""
+        return self._ids.setdefault(name, len(self._ids))
+
+    def layout(self, parts: Sequence[tuple[str, Sequence[Key]]]) -> "Layout":
+        """Of a step whose rows are those of the parts, each a phase and keys, one part after another.
+
+        Remembered by the lists of keys themselves, which must not change.
+        """
+        mark = tuple((phase, id(keys)) for phase, keys in parts)
+        found = self._layouts.get(mark)
+        if found is None:
+            if len(self._layouts) >= self._MOST_LAYOUTS:
+                self._layouts.clear()
+            # The lists are kept with it, so that no other comes to have their id.
+            found = self._layouts[mark] = (list(parts), self._made(parts))
+        return found[1]
+
+    def _made(self, parts: Sequence[tuple[str, Sequence[Key]]]) -> "Layout":
+        places: dict[tuple[str, str], list[tuple[int, int, Key]]] = {}
+        row = 0
+        for phase, keys in parts:
+            for key in keys:
+                name, suffix = split_name(key.name)
+                group = f"{key.collection}/{suffix}" if suffix else key.collection
+                places.setdefault((group, phase), []).append((row, self.number(name), key))
+                row += 1
+        layout: Layout = {}
+        for (group, phase), found in places.items():
+            rows, ids, keys = zip(*found, strict=True)
+            layout[group, phase] = Part(group, phase, np.array(rows, np.intp), np.array(ids, np.intp), keys)
+        return layout
+
+
+_NONE = np.zeros(0, np.intp)
+
+# By the names of group and phase. Rows that say something of a tensor are a group of their own: `updates/ratio`.
+Layout = dict[tuple[str, str], Part]
+
+
+class Step:
+    """One step of one rank.
+
+    number, time (seconds since 1970), rank. events: since the step before that was captured. catalogue: the numbers of
+    tensors. progress: how far training is, this step included.
+    """
+
+    progress: Progress
+
+    def __init__(
+        self,
+        number: int,
+        time: float,
+        rank: int,
+        *,
+        catalogue: Catalogue,
+        parts: Sequence[tuple[str, Sequence[Key]]],
+        column: Callable[[str], Array],
+        events: Sequence[Fact] = (),
+    ) -> None:
+        self.number, self.time, self.rank, self.events = number, time, rank, events
+        self.catalogue = catalogue
+        self._layout = catalogue.layout(parts)
+        self._column, self._columns = column, dict[str, Array]()
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._scalars: dict[str, dict[str, float]] = {}
+
+    def group(self, name: str, phase: str = TRAIN) -> Group:
+        """The rows of a collection (`gradients`), or of what is said of its tensors (`updates/ratio`)."""
+        found = self._groups.get((name, phase))
+        if found is None:
+            part = self._layout.get((name, phase)) or Part(name, phase, _NONE, _NONE, ())
+            found = self._groups[name, phase] = Group(part, self._statistic)
+        return found
+
+    def phases(self, name: str) -> Iterator[str]:
+        """The phases that have rows of a group in this step."""
+        return (phase for group, phase in self._layout if group == name)
+
+    def scalars(self, collection: str) -> dict[str, float]:
+        """Numbers of this step by name: of losses, metrics or loop, in the phase of training."""
+        found = self._scalars.get(collection)
+        if found is None:
+            group = self.group(collection)
+            found = dict(zip(group.names, self._of_scalars(group), strict=True))
+            self._scalars[collection] = found
+        return found
+
+    def _of_scalars(self, group: Group) -> list[float]:
+        # The mean of one finite element is that element; of one that is not finite, the counts tell which.
+        values = group["mean"].copy()
+        values[group["nan"] > 0] = np.nan
+        values[group["posinf"] > 0] = np.inf
+        values[group["neginf"] > 0] = -np.inf
+        return list(values.tolist())
+
+    def _statistic(self, name: str) -> Array:
+        found = self._columns.get(name)
+        if found is None:
+            found = self._columns[name] = self._column(name)
+        return found
