@@ -12,7 +12,7 @@ import pytest
 import tensometer
 from run_records import record
 from tensometer import store
-from tensometer.store import Record, RunWriter, TensorKey, open_run
+from tensometer.store import Record, RunWriter, TensorKey, decode_segment, open_run
 
 
 class Failing:
@@ -138,6 +138,19 @@ def test_a_run_is_there_as_soon_as_its_writer(tmp_path: Path) -> None:
     writer.close()
     assert run.refresh() == 2
     assert run.ended
+
+
+def test_records_that_are_submitted_together_are_stored_together(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, flush_rows=3)
+    for step in range(20):
+        writer.submit(record(step), record(step, phase="eval"))
+    writer.submit()
+    assert writer.close()
+    assert writer.dropped == 0
+    segments = [decode_segment(path.read_bytes()) for path in sorted(tmp_path.glob("rank-00000/*.tmz"))]
+    steps = [set(segment.columns["step"].tolist()) for segment in segments if segment.rows]
+    assert len(steps) > 1
+    assert sum(map(len, steps)) == len(set().union(*steps)) == 20
 
 
 def test_a_record_that_cannot_be_encoded_takes_no_other_with_it(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ class RunWriter:
 
         After close(), and in the child of a fork, records are dropped.
         """
+        if not records:
+            return
         rows = sum(len(record.keys) for record in records)
         self._append(_Waiting(records, rows, sum(record.table.nbytes for record in records)))
         for record in records:
