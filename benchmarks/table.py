@@ -144,6 +144,14 @@ ROWS = (
         "reading 1,000,000 summaries into arrays",
         (Goal(1, "s", lambda results: results["read 1,000,000 summaries"].time("open_run and table"), below=True),),
     ),
+    Row(
+        "default rules over 1,000,000 stored summaries, one core",
+        (Goal(1, "s", lambda results: results["rules over 1,000,000 summaries"].time("default rules"), below=True),),
+    ),
+    Row(
+        "default rules beside a training step, model of 1000 tensors",
+        (microseconds("rules beside a step of 1000 tensors", "rules beside a step", 5000),),
+    ),
     Row("memory of a monitor above the training's", (figure("memory of a monitor", "MB above", 32, "MB"),)),
 )
 

@@ -11,6 +11,7 @@ from benchmarks.cases import (
     model,
     pairs,
     quantiles,
+    rules,
     runs,
     sizes,
     small,
@@ -35,5 +36,6 @@ CASES: dict[str, Builder] = {
     **sizes.CASES,
     **capture.CASES,
     **runs.CASES,
+    **rules.CASES,
 }
 FIGURES: Mapping[str, Callable[[Scale], Figures]] = runs.FIGURES
