@@ -1,5 +1,6 @@
 """A monitor that is used wrongly says so, and harms no training."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,3 +120,32 @@ def test_a_process_group_that_comes_later(tmp_path: Path, process_group: Callabl
         monitor.attach(nn.Linear(1, 1), name="other")
         monitor.step()
     assert len(open_run(tmp_path).events("problem")) == 1
+
+
+def test_what_cannot_be_recorded_is_named(tmp_path: Path) -> None:
+    def misuse() -> None:
+        monitor = Monitor(tmp_path, every=1)
+        monitor.record("one", [1, 2])
+        monitor.record("two", [3])
+        monitor.step(huge=10**400)
+        monitor.close()
+
+    with pytest.warns(RuntimeWarning, match=r"TypeError: one: .* is not a tensor"):
+        misuse()
+    told = " ".join(event.data["error"] for event in open_run(tmp_path).events("problem"))
+    assert all(name in told for name in ("one: ", "two: ", "huge: "))
+
+
+def test_a_file_where_the_run_should_be_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("x")
+
+    def use() -> None:
+        monitor = Monitor(path, every=1)
+        monitor.step(loss=1.0)
+        monitor.close()
+
+    begin = time.monotonic()
+    with pytest.warns(RuntimeWarning, match="could not be stored"):
+        use()
+    assert time.monotonic() - begin < 10

@@ -150,6 +150,10 @@ class Collector:
         chosen = self._captured.get(collection)
         return chosen is not None and (chosen.phases is None or (phase or self.phase_of()) in chosen.phases)
 
+    def awaits(self, collection: str) -> bool:
+        """Whether the step in progress captures a collection in any phase; see Sink."""
+        return collection in self._captured
+
     def is_due(self, collection: str) -> bool:
         """Whether the step in progress stores a collection; see Sink."""
         return collection in self._due
@@ -206,7 +210,11 @@ class Collector:
         if not self.wants(collection) or not self._captured[collection].takes(name, None, 0):
             return
         settings = self._settings_of(collection)
-        table = self._summaries([tensor], settings)
+        try:
+            table = self._summaries([tensor], settings)
+        except Exception as error:
+            self.failed(error, f"{name}: ")
+            return
         key = TensorKey(name, collection, table[0].dtype, table[0].shape)
         if self.takes(key):
             self._keep([key], [tensor], table, self.phase_of(), settings)
@@ -384,5 +392,5 @@ def _summarize_scalars(numbers: Sequence[float], *, threads: int | None, **_: ob
 def _number(name: str, value: Any) -> float:
     try:
         return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"{name}: {value!r:.100} is not a number: {error}") from error

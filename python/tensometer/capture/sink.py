@@ -30,6 +30,9 @@ class Sink(Protocol):
     def wants(self, collection: str, phase: str | None = None) -> bool:
         """Whether the step in progress captures a collection, in a phase (by default the present one)."""
 
+    def awaits(self, collection: str) -> bool:
+        """Whether the step in progress captures a collection in any phase."""
+
     def takes(self, key: TensorKey) -> bool:
         """Whether the step in progress captures the collection of a tensor, and that takes it."""
 

@@ -17,7 +17,7 @@ from tensometer.capture.torch_closures import before_update
 from tensometer.capture.torch_distributed import is_replicated
 from tensometer.capture.torch_gradients import GradientCapture
 from tensometer.capture.torch_modules import ModuleCapture
-from tensometer.capture.torch_parameters import Parameters, plain
+from tensometer.capture.torch_parameters import Parameter, Parameters, plain
 from tensometer.capture.torch_tensors import not_finite, part_of, unwrapped
 from tensometer.capture.torch_updates import UpdateCapture
 from tensometer.store import TensorKey
@@ -64,6 +64,7 @@ class TorchCapture:
         self._updates = [UpdateCapture(sink) for _ in optimizers]
         self._unclipped = UnclippedNorm(self._model, sink) if clipping else None
         self._steps = [0] * len(optimizers)
+        self._used: set[str] = set()
         self._owed: list[set[str]] = [set() for _ in optimizers]
         self._scale: float | None = None
         self._handles: list[Any] = []
@@ -73,6 +74,7 @@ class TorchCapture:
     def begin_step(self) -> None:
         """Get ready for what the new step captures."""
         self._steps = [0] * len(self._optimizers)
+        self._used.clear()
         self._parameters.begin_step()
         self._gradients.begin_step()
         self._modules.begin_step()
@@ -88,7 +90,7 @@ class TorchCapture:
                 self._without_update(number)
             else:
                 self._sink.guard(self._updates[number].after)
-        self._gradients.end_step()
+        self._gradients.end_step(self._parameters.all())
         self._modules.end_step(trained=any(self._steps) or self._gradients.norm is not None)
         if self._sink.wants("loop"):
             self._take_loop()
@@ -119,9 +121,19 @@ class TorchCapture:
         self._read_scale()
         # Only optimizers that unscale by themselves are handed scaled gradients, and tell so by this attribute.
         scale = getattr(self._optimizers[number], "grad_scale", None)
-        self._gradients.take(self._parameters.of(number), scale)
+        parameters = self._unused(number)
+        self._gradients.take(parameters, scale)
         if self._sink.wants("updates"):
-            self._updates[number].before(self._parameters.of(number))
+            self._updates[number].before(parameters)
+
+    def _unused(self, number: int) -> Sequence[Parameter]:
+        """An optimizer's parameters that none has used in this step before: of several that share some, the first."""
+        parameters = self._parameters.of(number)
+        if self._used:
+            parameters = [one for one in parameters if one.name not in self._used]
+        if len(self._optimizers) > 1:
+            self._used.update(one.name for one in parameters)
+        return parameters
 
     def _without_update(self, number: int) -> None:
         if not self._skipped():
@@ -129,7 +141,7 @@ class TorchCapture:
             return
         if self._found_inf():
             self._read_scale()
-        parameters = self._parameters.of(number)
+        parameters = self._unused(number)
         # Unless the loop has zeroed them already, the gradients show why.
         if any(one.tensor.grad is not None for one in parameters):
             self._gradients.take(parameters)
@@ -183,10 +195,9 @@ class TorchCapture:
 
     def _states(self) -> Iterator[tuple[TensorKey, torch.Tensor]]:
         for one in self._parameters.all():
-            number = one.facts.get("optimizer")
-            if number is None:
-                continue
-            for name, value in self._optimizers[number].state.get(one.tensor, {}).items():
+            states = (self._optimizers[number].state.get(one.tensor) for number in one.optimizers)
+            # Of several that have it, the first that has used it.
+            for name, value in next(filter(None, states), {}).items():
                 if isinstance(value, torch.Tensor):
                     yield part_of(f"{one.name}.{name}", "optimizer_state", value, one.facts)
 

@@ -49,8 +49,14 @@ class GradientCapture:
         """The norm of all that were taken together; None if there were none, or some that the collection left out."""
         return norm(self._tables) if self._tables and not self._left_out else None
 
-    def end_step(self) -> None:
-        """Tell which trained parameters had no gradient, if they are others than in the step before."""
+    def end_step(self, parameters: Sequence[Parameter]) -> None:
+        """Tell which trained parameters had no gradient, if they are others than in the step before.
+
+        parameters: all that the model has now.
+        """
+        if self._missing:
+            there = {one.name for one in parameters}
+            self._missing = [name for name in self._missing if name in there]
         if set(self._missing) != set(self._told):
             self._told = self._missing
             self._sink.event("gradients_missing", {"parameters": self._missing})

@@ -53,8 +53,8 @@ class ModuleCapture:
         self._passes.clear()
         self._skipping = self._ran = False
         self._last_gradient = self._awaited = None
-        modules = self._sink.wants("activations") or self._origin.watching
-        ends = any(map(self._sink.wants, ("inputs", "predictions", "labels")))
+        modules = self._sink.awaits("activations") or self._origin.watching
+        ends = any(map(self._sink.awaits, ("inputs", "predictions", "labels")))
         changed = self._structure is not None and not self._structure.is_current()
         if self._hooked != (modules, ends) or changed:
             self.detach()

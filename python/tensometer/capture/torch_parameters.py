@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from tensometer.capture.torch_distributed import REPLICATED
@@ -21,6 +22,7 @@ class Parameter:
     name: str
     tensor: nn.Parameter
     facts: Mapping[str, Any]
+    optimizers: Sequence[int] = ()  # numbers of those that have it; facts name the first
     keys: dict[str, TensorKey] = field(default_factory=dict)  # of plain tensors, by collection
 
     @property
@@ -75,35 +77,38 @@ class Parameters:
         return self._known
 
     def of(self, optimizer: int | None) -> list[Parameter]:
-        """Those that an optimizer has, by its number; None: those that none has."""
+        """Those that an optimizer has, by its number, others may have them too; None: those that none has."""
         known = self.all()
         found = self._of.get(optimizer)
         if found is None:
-            found = self._of[optimizer] = [one for one in known if one.facts.get("optimizer") == optimizer]
+            found = self._of[optimizer] = [
+                one for one in known if (optimizer in one.optimizers if optimizer is not None else not one.optimizers)
+            ]
         return found
 
     def _described(self) -> Iterator[Parameter]:
         names: dict[nn.Parameter, list[str]] = {}
         owners: dict[nn.Parameter, str] = {}
         for path, module in self._model.named_modules(remove_duplicate=False):
-            for name, parameter in module.named_parameters(recurse=False):
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                if is_lazy(parameter):
+                    continue  # it has no elements yet
                 names.setdefault(parameter, []).append(self._prefix + plain(f"{path}.{name}" if path else name))
                 owners.setdefault(parameter, type(module).__name__)
-        groups = {
-            parameter: (number, index)
-            for number, optimizer in enumerate(self._optimizers)
-            for index, group in enumerate(optimizer.param_groups)
-            for parameter in group["params"]
-        }
+        groups: dict[nn.Parameter, list[tuple[int, int]]] = {}
+        for number, optimizer in enumerate(self._optimizers):
+            for index, group in enumerate(optimizer.param_groups):
+                for parameter in group["params"]:
+                    groups.setdefault(parameter, []).append((number, index))
         for parameter, (first, *others) in names.items():
             facts: dict[str, Any] = {"requires_grad": parameter.requires_grad, "module_type": owners[parameter]}
             if self._optimizers:
-                facts["optimizer"], facts["parameter_group"] = groups.get(parameter, (None, None))
+                facts["optimizer"], facts["parameter_group"] = groups.get(parameter, [(None, None)])[0]
             if others:
                 facts["tied_names"] = others
             if self._replicated:
                 facts["placement"] = REPLICATED
-            yield Parameter(first, parameter, facts)
+            yield Parameter(first, parameter, facts, [number for number, _ in groups.get(parameter, ())])
 
 
 def plain(name: str) -> str:

@@ -22,17 +22,19 @@ class Structure:
             for members in (module._modules, module._parameters):
                 self._sizes.append((members, len(members)))
                 self._members.extend((members, name, member) for name, member in members.items())
-        self._trained = [(one, one.requires_grad) for one in model.parameters()]
-        self._groups = self._group_sizes()
+        # Lazy parameters become others in their place.
+        self._kinds = [(one, one.requires_grad, type(one)) for one in model.parameters()]
+        self._groups = self._members_of_groups()
 
     def is_current(self) -> bool:
         """Whether nothing was added, removed, replaced, frozen, thawed, or moved to another optimizer."""
         return (
             all(len(members) == size for members, size in self._sizes)
             and all(members.get(name) is member for members, name, member in self._members)
-            and all(one.requires_grad is trained for one, trained in self._trained)
-            and self._group_sizes() == self._groups
+            and all(one.requires_grad is trained and type(one) is kind for one, trained, kind in self._kinds)
+            and self._members_of_groups() == self._groups
         )
 
-    def _group_sizes(self) -> list[list[int]]:
-        return [[len(group["params"]) for group in optimizer.param_groups] for optimizer in self._optimizers]
+    def _members_of_groups(self) -> list[list[list[int]]]:
+        # By identity: the model holds its parameters, and to compare tensors would compare their elements.
+        return [[[*map(id, group["params"])] for group in optimizer.param_groups] for optimizer in self._optimizers]

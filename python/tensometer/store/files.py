@@ -33,7 +33,7 @@ class RunFiles:
         try:
             self._place.write(RUN_FILE, self._about)
         except FileExistsError:
-            return
+            self._place.read(RUN_FILE)  # it is there, and nothing is in the way of its folder
 
     def put(self, folder: str, data: bytes) -> str:
         """A file with the next number of a folder; its path."""
