@@ -1,4 +1,4 @@
-"""Faults of what is connected with what: gradients, optimizers, modes, ties; Stack Overflow and TrainCheck have them."""
+"""Faults of what is connected with what: gradients, optimizers, modes, ties (Stack Overflow, TrainCheck)."""
 
 import torch
 from torch import nn
