@@ -26,13 +26,15 @@ class Progress:
     """What the steps so far tell of the training as a whole. Of losses and settings those of captured steps.
 
     observed: how many steps were captured, this one included. rate: the present learning rate, of several groups the
-    largest; NaN if it is not known. peak_rate: the largest so far. updated: whether an optimizer has stepped, or nobody
+    largest; NaN if it is not known. peak_rate: the largest so far. rising: whether the rate is above that of the captured
+    step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody
     knows. skipped: whether a gradient scaler kept it from its step. losses: by their names in the run.
     """
 
     observed: int = 0
     rate: float = math.nan
     peak_rate: float = 0.0
+    rising: bool = False
     updated: bool = True
     skipped: bool = False
     losses: dict[str, Loss] = field(default_factory=dict)
@@ -40,7 +42,9 @@ class Progress:
     def follow(self, number: int, loop: Mapping[str, float], losses: Mapping[str, float]) -> None:
         """Take in a step, before rules judge it: the numbers of two of its collections."""
         self.observed += 1
+        before = self.rate
         self.rate = max((value for name, value in loop.items() if "learning_rate/" in name), default=math.nan)
+        self.rising = self.rate > before
         self.peak_rate = max(self.peak_rate, self.rate) if self.rate == self.rate else self.peak_rate
         steps = [value for name, value in loop.items() if name.endswith("optimizer_steps")]
         self.updated = not steps or any(steps)
@@ -61,11 +65,11 @@ class Progress:
 
     @property
     def full_rate(self) -> bool:
-        """Whether the learning rate is at least half of the largest so far, and not 0; true if it is not known.
+        """Whether the learning rate is at least half of the largest so far, not 0 and not rising; true if not known.
 
         Otherwise it is being warmed up or has decayed, and updates are small because somebody wants them so.
         """
-        return self.rate != self.rate or (self.rate > 0 and self.rate >= 0.5 * self.peak_rate)
+        return self.rate != self.rate or (not self.rising and self.rate > 0 and self.rate >= 0.5 * self.peak_rate)
 
     def values(self) -> dict[str, Any]:
         """Plain values, of which restored() makes an equal one."""

@@ -70,6 +70,7 @@ class Part:
         self.group, self.phase, self.rows, self.ids, self.keys = group, phase, rows, ids, keys
         self._subsets: dict[Any, Part] = {}
         self._facts: dict[str, Array] = {}
+        self._each: dict[Any, Array] = {}
 
     def subset(self, where: Where) -> "Part":
         """The rows whose keys `where` lets in; remembered by it, which is a function that lives on."""
@@ -88,6 +89,13 @@ class Part:
             values = [key.facts.get(name) for key in self.keys]
             found = np.array([default if value is None else value for value in values], type(default))
             self._facts[name] = found
+        return found
+
+    def each(self, number: Callable[[Key], float]) -> Array:
+        """A number of each row's key; remembered by the function, which lives on."""
+        found = self._each.get(number)
+        if found is None:
+            found = self._each[number] = np.array([number(key) for key in self.keys], np.float64)
         return found
 
     @cached_property
@@ -144,6 +152,10 @@ class Group:
     def facts(self, name: str, default: Any) -> Array:
         """A fact of each row's tensor; see Part."""
         return self.part.facts(name, default)
+
+    def each(self, number: Callable[[Key], float]) -> Array:
+        """A number of each row's key; see Part."""
+        return self.part.each(number)
 
     def where(self, where: Where) -> "Group":
         """The rows whose keys `where` lets in: a function that lives on, as the choice is remembered by it."""

@@ -1,0 +1,79 @@
+"""Gradients that grow until they are no numbers any more."""
+
+from collections.abc import Iterator
+
+from tensometer.rules.base import Condition, Rule
+from tensometer.rules.finding import Severity
+from tensometer.rules.state import State
+from tensometer.rules.step import Step
+from tensometer.rules.tensors import is_trained
+
+# The first so many norms are what later ones are compared with.
+_FIRST = 3
+
+
+class ExplodingGradient(Rule):
+    """The gradient is far larger than the weights, or grows while the loss becomes worse.
+
+    Condition: with `g` the norm of all gradients, `w` of all trained weights: `g >= level * w`; or `g >= growth` times
+    the least of its first three values, while a loss is at least `worse` times its first value (without losses:
+    `g >= growth^2` times), for `patience` steps.
+
+    Defaults: growth 10 and worse 1.5. In healthy runs the gradient grows up to fivefold as the loss begins to fall, and
+    tenfold only behind plateaus: the loss is then below its first value. A run that diverges passes both in two steps.
+    level 1e4: raw features and bytes as inputs gave 30 to 50, recurrent weights that blow up 4e5.
+
+    Needs: `gradients`. Costs: two norms over tensors.
+
+    Healthy look-alikes: heavy tails (one step, which patience outlasts; clipped, they do not grow); losses that rise by
+    design (the gradient does not grow tenfold with them); steps that a gradient scaler skips (not judged).
+
+    Example: `ExplodingGradient(growth=100)`
+    """
+
+    needs = ("gradients",)
+    wants = ("weights", "losses")
+    causes = ("a learning rate that is too large", "weights that begin too large", "recurrent weights above 1")
+    remedies = ("a smaller learning rate, warm-up", "clip the gradient's norm", "He or Xavier initialisation")
+
+    severity: Severity = Severity.ERROR
+    patience: int = 2
+    growth: float = 10.0
+    worse: float = 1.5
+    level: float = 1e4
+
+    def check(self, step: Step, state: State) -> Iterator[Condition]:
+        """Judge the norm of all gradients."""
+        gradients = self.rows(step, "gradients")["l2"]
+        if step.progress.skipped:
+            return
+        norm = float(gradients @ gradients) ** 0.5
+        weights = self.rows(step, "weights", where=is_trained)["l2"]
+        beside = norm / (float(weights @ weights) ** 0.5 or 1.0) if len(weights) else 0.0
+        first: list[float] = state.get("first", [])
+        if len(first) < _FIRST:
+            first = state["first"] = [*first, norm]
+        least = min(first)
+        losses = step.progress.losses.values()
+        worse = any(one.first > 0 and one.last >= self.worse * one.first for one in losses)
+        limit = least * (self.growth if losses else self.growth**2)
+        yield self.about(
+            limit > 0 and norm >= limit and (worse or not losses),
+            "the gradient's norm is {value:.3g}, {times:.3g} times that of the first steps, and the loss is worse",
+            value=norm,
+            threshold=limit,
+            step=step,
+            kind="growth",
+            collection="gradients",
+            times=norm / least if least else 0.0,
+        )
+        yield self.about(
+            beside >= self.level,
+            "the gradient's norm is {value:.3g} times that of the weights",
+            value=beside,
+            threshold=self.level,
+            step=step,
+            kind="level",
+            collection="gradients",
+            patience=1,
+        )

@@ -1,0 +1,110 @@
+"""Parameters whose treatment is not what they are declared to be."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tensometer.rules.base import Condition, Rule
+from tensometer.rules.finding import Severity
+from tensometer.rules.state import State
+from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.tensors import by_tensor
+from tensometer.rules.unchanged import unchanged
+
+
+class ParameterNotOptimized(Rule):
+    """A parameter is left out of training, or taken into it, against what the model declares.
+
+    Condition, of a parameter: (`left_out`) it requires a gradient and has one, no optimizer has it though there is one,
+    and it does not change, for `patience` steps; (`no_gradient`) it requires a gradient and had none since the
+    beginning, for `missing_patience` steps; (`frozen`) it requires none and has none, and changes, for `patience`
+    steps; (`apart`) it was tied to another under one of its names, and is a tensor of its own now.
+
+    Defaults: patience 2, as what is declared leaves no doubt; missing_patience 8: experts, heads and layers that are
+    left out by chance get a gradient within some steps.
+
+    Needs: `weights`. Costs: three comparisons a weight.
+
+    Healthy look-alikes: frozen weights (they do not change); copies that follow another network's weights, as teachers
+    and targets do (there is a trained one of the same name and shape); copies of masters that an optimizer has (they
+    change); a GAN's turns (frozen for the other's turn, but with a gradient); embeddings of unused rows.
+
+    Example: `ParameterNotOptimized(missing_patience=50)`
+    """
+
+    needs = ("weights",)
+    wants = ("gradients", "biases")
+    causes = ("an optimizer that was built before a layer was replaced, or given a part of the model",
+              "detach() or no_grad() between a layer and the loss", "code that writes into frozen weights")  # fmt: skip
+    remedies = ("build the optimizer last, of model.parameters()", "freeze on purpose: requires_grad_(False)")
+
+    severity: Severity = Severity.ERROR
+    patience: int = 2
+    missing_patience: int = 8
+
+    def check(self, step: Step, state: State) -> Iterator[Condition]:
+        """Compare what parameters do with their facts."""
+        weights = self.rows(step, "weights")
+        gradients = step.group("gradients")
+        still = unchanged(step, state, weights)
+        norms = np.nan_to_num(by_tensor(step, gradients, gradients["l2"])[weights.ids])
+        left_out = weights.each(_is_left_out) > 0
+        sentence = "{tensor} has a gradient of {value:.1e}, but no optimizer has it, and it does not change"
+        yield Condition(weights, left_out & still & (norms > 0), sentence, norms, 0.0, kind="left_out")
+        yield self._without_gradient(step, state, weights, gradients)
+        changes = (weights.each(_is_frozen) > 0) & ~still & (norms == 0)
+        if changes.any():
+            if not state.get("compared", False):
+                changes &= False
+            for at in np.flatnonzero(changes).tolist():
+                changes[at] = not _follows(weights.keys[at], weights.keys)
+        state["compared"] = True
+        sentence = "{tensor} is frozen, and changes nevertheless"
+        yield Condition(weights, changes, sentence, weights["l2"], 0.0, kind="frozen")
+        yield self._apart(state, weights)
+
+    def _without_gradient(self, step: Step, state: State, weights: Group, gradients: Group) -> Condition:
+        for event in step.events:
+            if event.kind == "gradients_missing":
+                state["missing"] = list(event.data["parameters"])
+        had = state.of_tensors("had", len(step.catalogue), False)
+        had[gradients.ids] = True
+        missing = set(state.get("missing", ()))
+        holds = np.zeros(len(weights), bool)
+        if missing and len(gradients):
+            holds = np.array([name in missing for name in weights.names]) & ~had[weights.ids]
+        sentence = "{tensor} is trainable, and never had a gradient in {value:.0f} captured steps"
+        observed = float(step.progress.observed)
+        limit = self.missing_patience
+        return Condition(weights, holds, sentence, observed, limit, kind="no_gradient", patience=limit)
+
+    def _apart(self, state: State, weights: Group) -> Condition:
+        """Names under which tensors were known that had several, and that are tensors by themselves now."""
+        layout = weights.names
+        if state.get("names") != layout:
+            tied = dict(state.get("tied", {}))
+            for key in weights.keys:
+                tied.update(dict.fromkeys(key.facts.get("tied_names", ()), key.name))
+            state["names"], state["tied"] = layout, tied
+        tied = state["tied"]
+        holds = np.array([name in tied for name in layout], bool) if tied else np.zeros(len(layout), bool)
+        more = {"other": [tied.get(name, "") for name in layout]} if holds.any() else {"other": ""}
+        sentence = "{tensor} was one tensor with {other}, and is not any more"
+        return Condition(weights, holds, sentence, 0.0, 0.0, more, kind="apart", patience=1)
+
+
+def _is_left_out(key: Key) -> bool:
+    return bool(key.facts.get("requires_grad")) and "optimizer" in key.facts and key.facts["optimizer"] is None
+
+
+def _is_frozen(key: Key) -> bool:
+    return key.facts.get("requires_grad") is False
+
+
+def _follows(key: Key, others: Array) -> bool:
+    """Whether a trained parameter has the same name but for its beginning, and the same shape."""
+    end = "." + key.name.partition(".")[2]
+    return end.count(".") > 1 and any(
+        one is not key and one.shape == key.shape and one.name.endswith(end) and one.facts.get("requires_grad")
+        for one in others
+    )

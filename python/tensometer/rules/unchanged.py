@@ -1,0 +1,74 @@
+"""Weights that stay what they are though they are trained."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tensometer.rules.base import Condition, Rule
+from tensometer.rules.state import State
+from tensometer.rules.step import Array, Group, Step
+from tensometer.rules.tensors import by_tensor, is_trained, is_trained_matrix
+
+_COMPARED = ("l1", "l2", "sum")
+
+
+class Unchanged(Rule):
+    """A trained weight has a gradient and does not change when the optimizer steps; or the optimizer never steps.
+
+    Condition: sum, l1 and l2 of a weight matrix are bit for bit those of the captured step before, while an optimizer
+    has it, has stepped, and its gradient is not 0, for `patience` steps; or no optimizer has stepped since the
+    beginning, for `idle_patience` steps.
+
+    Defaults: patience 4; a float32 weight changes in every healthy step that has a gradient and a learning rate.
+    Amazon SageMaker Debugger's UnchangedTensor has 3 steps, of all tensors. idle_patience 32: gradients are accumulated
+    over fewer steps than that.
+
+    Needs: `weights`. Costs: three comparisons a matrix.
+
+    Healthy look-alikes: frozen weights, and what no optimizer has (ParameterNotOptimized); warm-up from 0, decay to 0,
+    skipped and accumulating steps (not judged); LoRA, residual gates, experts without tokens, embeddings of rare tokens
+    (their gradient is 0, or they are not judged).
+
+    Example: `Unchanged(patience=10)`
+    """
+
+    needs = ("weights",)
+    wants = ("gradients", "loop")
+    causes = ("a learning rate of 0", "updates below what the dtype resolves", "something that puts weights back")
+    remedies = ("look at the schedule and at the parameter groups", "see UpdatesRoundedAway", "call optimizer.step()")
+
+    patience: int = 4
+    idle_patience: int = 32
+
+    def check(self, step: Step, state: State) -> Iterator[Condition]:
+        """Compare the sums of each weight with the last ones."""
+        weights = self.rows(step, "weights", where=is_trained_matrix)
+        still = unchanged(step, state, weights)
+        progress = step.progress
+        if progress.updated and not progress.skipped:
+            state["stepped"] = True
+            gradients = step.group("gradients").where(is_trained)
+            norms = by_tensor(step, gradients, gradients["l2"])[weights.ids]
+            wanted = not progress.rising and (progress.full_rate or progress.peak_rate == 0)
+            sentence = "{tensor} does not change, though an optimizer has it and its gradient is {value:.1e}"
+            yield Condition(weights, still & (norms > 0) & wanted, sentence, norms, 0.0, kind="still")
+        yield self.about(
+            not state.get("stepped", False) and not progress.skipped and bool(still.any()),
+            "no optimizer has stepped in {value} captured steps",
+            value=progress.observed,
+            threshold=self.idle_patience,
+            step=step,
+            kind="idle",
+            collection="weights",
+            patience=self.idle_patience,
+        )
+
+
+def unchanged(step: Step, state: State, rows: Group) -> Array:
+    """Of each row's tensor, whether its sums are those that the state remembers; it remembers the present ones."""
+    still = np.ones(len(rows), bool)
+    for name in _COMPARED:
+        last = state.of_tensors(f"last {name}", len(step.catalogue), np.nan)
+        still &= last[rows.ids] == rows[name]
+        last[rows.ids] = rows[name]
+    return still
