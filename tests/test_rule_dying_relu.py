@@ -20,7 +20,7 @@ def bench(kind: str = "ReLU", **settings: Any) -> Bench:
 
 
 def step(inactive: float, samples: int = 32) -> dict[str, Any]:
-    rows = {"a": normal(samples, 8), "b": np.abs(normal(samples, 8)), "c": normal(samples, 3)}
+    rows = {"a": normal(samples, 16), "b": np.abs(normal(samples, 16)), "c": normal(samples, 3)}
     rows |= {"a/inactive_units": np.array(inactive), "b/inactive_units": np.array(inactive)}
     return {"activations": rows, "gradients": GRADIENT}
 
@@ -35,6 +35,13 @@ def test_dead_units_are_found_at_the_third_step() -> None:
 @pytest.mark.parametrize(("inactive", "samples"), [(0.5, 32), (0.75, 8)])
 def test_some_dead_units_and_small_batches_are_none(inactive: float, samples: int) -> None:
     assert bench().steps(20, **step(inactive, samples)) == []
+
+
+def test_of_a_narrow_layer_all_must_be_dead() -> None:
+    for inactive, found in ((0.75, 0), (1.0, 1)):
+        given = step(inactive)
+        given["activations"] |= {"a": normal(32, 8), "b": np.abs(normal(32, 8))}
+        assert len(bench().steps(5, **given)) == found
 
 
 def test_units_that_come_back_are_none() -> None:

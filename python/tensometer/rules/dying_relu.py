@@ -1,6 +1,8 @@
 """Units that pass nothing on, whatever goes in."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from tensometer.rules.step import Key, Step
 
 _RECTIFIERS = ("ReLU", "ReLU6", "RReLU", "PReLU", "LeakyReLU", "GELU", "SiLU", "Mish", "ELU", "CELU", "SELU")
 _SMOOTHED = ("Hardswish", "NewGELUActivation", "QuickGELUActivation", "FastGELUActivation", "GELUActivation")
+# Of a narrow layer, as in the middle of an autoencoder, most units may be idle, and the rest do.
+_FEW = 16
 
 
 class DyingReLU(Rule):
@@ -18,7 +22,7 @@ class DyingReLU(Rule):
 
     Condition: `inactive_units >= share`, for `patience` captured steps in a row, where a unit is inactive in a step if
     none of its elements (samples, positions) is above zero. Judged are outputs of modules of the ReLU and GELU family
-    with `samples` elements a unit. Functional ones (`F.relu`) are not seen: of a model without modules
+    with `samples` elements a unit; in layers of less than 16 units, all must be inactive. Functional ones (`F.relu`) are not seen: of a model without modules
     the outputs of layers are judged, and the same share of the gradient of the weight must be exactly zero.
 
     Defaults: share 0.6. Networks of ReLU that learn well on batches of 32 have at most 0.4 such units, those that a
@@ -45,17 +49,17 @@ class DyingReLU(Rule):
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge modules; of a model that has none, the layers, which have functional ones behind them."""
-        enough = _Enough(self.samples)
-        rows = self.rows(step, "activations", where=_is_rectifier).where(enough)
-        share = beside(step, rows, "activations/inactive_units")
-        sentence = "{value:.0%} of the units of {tensor} are not above zero for any sample: they pass nothing on"
-        yield Condition(rows, share >= self.share, sentence, share, self.share, kind="module")
-
+        rows = self.rows(step, "activations", where=_is_rectifier)
+        for kind, few, limit in (("module", False, self.share), ("narrow module", True, 1.0)):
+            some = rows.where(_Enough(self.samples, few))
+            share = beside(step, some, "activations/inactive_units")
+            sentence = "{value:.0%} of the units of {tensor} are not above zero for any sample: they pass nothing on"
+            yield Condition(some, share >= limit, sentence, share, limit, kind=kind)
         if not len(rows):
-            yield self._functional(step, enough)
+            yield self._functional(step)
 
-    def _functional(self, step: Step, enough: "_Enough") -> Condition:
-        layers = self.rows(step, "activations", where=is_layer).where(enough)
+    def _functional(self, step: Step) -> Condition:
+        layers = self.rows(step, "activations", where=is_layer).where(_Enough(self.samples, few=False))
         share = beside(step, layers, "activations/inactive_units")
         holds = (share >= self.share) & is_hidden(step, layers)
         if holds.any():
@@ -67,20 +71,17 @@ class DyingReLU(Rule):
         return Condition(layers, holds, sentence, share, self.share, kind="functional")
 
 
+@dataclass(frozen=True)
 class _Enough:
-    """Lets in activations whose units have so many elements; those that let in the same are equal."""
+    """Lets in activations whose units have so many elements, and that have few units or not."""
 
-    def __init__(self, samples: int) -> None:
-        self._samples = samples
+    samples: int
+    few: bool
 
     def __call__(self, key: Key) -> bool:
-        return samples_per_unit(key) >= self._samples
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Enough) and self._samples == other._samples
-
-    def __hash__(self) -> int:
-        return hash((_Enough, self._samples))
+        samples = samples_per_unit(key)
+        units = math.prod(key.shape) // samples if samples else 0
+        return samples >= self.samples and (units < _FEW) == self.few
 
 
 def _is_rectifier(key: Key) -> bool:

@@ -42,7 +42,8 @@ class IdenticalUnits(Rule):
         rows = self.rows(step, "weights", where=_has_units)
         share = beside(step, rows, "weights/identical_units")
         sentence = "{value:.0%} of the units of {tensor} are copies of others, and stay so in training"
-        yield Condition(rows, (share >= self.share) & updated, sentence, share, self.share, kind="identical")
+        holds = (share >= self.share) & (rows["nonfinite"] == 0) & updated
+        yield Condition(rows, holds, sentence, share, self.share, kind="identical")
 
         layers = rows.where(is_layer)
         zero, gradient = layers["zero_fraction"], beside(step, layers, "gradients", "zero_fraction")
