@@ -22,8 +22,9 @@ class DyingReLU(Rule):
 
     Condition: `inactive_units >= share`, for `patience` captured steps in a row, where a unit is inactive in a step if
     none of its elements (samples, positions) is above zero. Judged are outputs of modules of the ReLU and GELU family
-    with `samples` elements a unit; in layers of less than 16 units, all must be inactive. Functional ones (`F.relu`) are not seen: of a model without modules
-    the outputs of layers are judged, and the same share of the gradient of the weight must be exactly zero.
+    with `samples` elements a unit; in layers of less than 16 units, all must be inactive. Functional ones (`F.relu`)
+    are not seen: of a model without modules the outputs of layers are judged, and the same share of the gradient of the
+    weight must be exactly zero.
 
     Defaults: share 0.6. Networks of ReLU that learn well on batches of 32 have at most 0.4 such units, those that a
     learning rate has killed 0.8 or more. samples 16: an active unit that is above zero for one sample in eight passes
