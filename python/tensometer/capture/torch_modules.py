@@ -124,7 +124,7 @@ class ModuleCapture:
         self._channels.clear()
         self._skipping = not self._first_pass(phase, "model")
         if not self._skipping and self._sink.wants("inputs", phase):
-            self._sink.guard(partial(self._take_ends, "inputs", "input", _named((arguments, keywords)), phase))
+            self._sink.guard(partial(self._take_ends, "inputs", "input", _named((arguments, keywords)), phase, {}))
 
     def _after(self, model: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         if in_backward():
@@ -158,7 +158,7 @@ class ModuleCapture:
         self._passes[phase, what] += 1
         return self._every_pass or self._passes[phase, what] == 1
 
-    def _before_loss(self, _: nn.Module, arguments: Any, keywords: Any) -> None:
+    def _before_loss(self, loss: nn.Module, arguments: Any, keywords: Any) -> None:
         phase = self._sink.phase_of(training=self._model.training)
         if in_backward() or not self._first_pass(phase, "loss"):
             return
@@ -166,7 +166,8 @@ class ModuleCapture:
         given = [*arguments, *keywords.values()]
         for collection, name, value in zip(("predictions", "labels"), ("prediction", "label"), given, strict=False):
             if self._sink.wants(collection, phase):
-                self._sink.guard(partial(self._take_ends, collection, name, value, phase, awaited))
+                facts = {"module_type": type(loss).__name__}
+                self._sink.guard(partial(self._take_ends, collection, name, value, phase, facts, awaited))
 
     def _take_ends(
         self,
@@ -174,9 +175,10 @@ class ModuleCapture:
         name: str,
         value: object,
         phase: str,
+        facts: dict[str, Any],
         awaited: Callable[[SummaryTable], None] | None = None,
     ) -> None:
-        facts = {"unit_axis": 1}  # features, channels or classes: dimension 0 is the batch
+        facts["unit_axis"] = 1  # features, channels or classes: dimension 0 is the batch
         parts = [
             part_of(f"{self._prefix}{name}{part}", collection, tensor, facts) for part, tensor in tensors_in(value)
         ]
