@@ -58,7 +58,10 @@ class LowVariance(Rule):
 
     def _spread(self, step: Step, rows: Group) -> Array:
         spread = beside(step, rows, f"{rows.part.group}/unit_spread")
-        return np.divide(spread, rows["rms"], out=np.zeros(len(rows)), where=rows["rms"] > 0)
+        relative = np.divide(spread, rows["rms"], out=np.zeros(len(rows)), where=rows["rms"] > 0)
+        # What is not finite is another rule's.
+        found: Array = np.where(rows["nonfinite"] > 0, np.inf, relative)
+        return found
 
 
 def _has_samples(key: Key) -> bool:

@@ -56,10 +56,9 @@ class PoorInitialization(Rule):
         sentence = "{tensor} multiplies what comes in by {value:.3g}: it is too large for its number of inputs"
         yield Condition(weights, (gain > self.gain) & alone, sentence, gain, self.gain, kind="gain")
 
-        constant = weights["std"] < 0.1 * weights["rms"]
-        sentence = "{tensor} is constant but for {value:.3g} of its size: all units of the layer are one"
-        relative = weights["std"] / np.where(constant, weights["rms"], 1)
-        yield Condition(weights, constant, sentence, relative, 0.1, kind="constant")
+        limit = 0.1 * weights["rms"]
+        sentence = "{tensor} is constant but for a deviation of {value:.3g}: all units of the layer are one"
+        yield Condition(weights, weights["std"] < limit, sentence, weights["std"], limit, kind="constant")
         yield from self._signal(step)
 
     def _signal(self, step: Step) -> Iterator[Condition]:
@@ -76,10 +75,9 @@ class PoorInitialization(Rule):
         sentence = (
             "what tells samples apart changes {value:.2g} times a layer, and is {ratio:.2g} times the input's at last"
         )
-        threshold = self.gain if grows else self.shrink
         more = {"ratio": ratio, "kind": "signal", "tensor": layers.names[-1], "collection": "activations"}
-        holds = fades or grows
-        yield self.about(holds, sentence, value=factor, threshold=threshold, step=step, **more)
+        limit = self.gain if grows else self.shrink
+        yield self.about(fades or grows, sentence, value=factor, threshold=limit, step=step, **more)
 
 
 def _multiplies(key: Key) -> bool:
