@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
-from tensometer.names import SUFFIXES
+from tensometer.names import UNIT_FACTS
 from tensometer.rules import Engine, Finding, Rule
 from tensometer.rules.feed import captured_step
 from tensometer.store import Event, Record
@@ -59,7 +59,7 @@ def widened(config: MonitorConfig, rules: Sequence[Rule]) -> MonitorConfig:
         chosen = collections.get(name) or CollectionConfig()
         if suffix == "units":
             chosen = dataclasses.replace(chosen, units=True)
-        elif suffix.endswith("_units") and suffix in SUFFIXES:
+        elif suffix in UNIT_FACTS:
             chosen = dataclasses.replace(chosen, unit_counts=True)
         collections[name] = chosen
     return dataclasses.replace(config, collections=collections)

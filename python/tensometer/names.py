@@ -1,8 +1,10 @@
 """Names of rows that say something of a tensor: that of the tensor, a slash, and what they say."""
 
-# Of updates: their size beside the weight's, changed elements, and the cosine with the last one. Of tensors with units:
-# each unit, and the fractions of units that are inactive, constant, or like another.
-SUFFIXES = ("ratio", "changed_fraction", "cosine", "units", "inactive_units", "constant_units", "identical_units")
+# Of tensors with units: the fractions of them that are inactive, constant, or like another, and how far the elements of
+# one lie apart: the root of the mean of all units' variances.
+UNIT_FACTS = ("inactive_units", "constant_units", "identical_units", "unit_spread")
+# Of updates: their size beside the weight's, changed elements, and the cosine with the last one. Each unit by itself.
+SUFFIXES = ("ratio", "changed_fraction", "cosine", "units", *UNIT_FACTS)
 
 
 def split_name(name: str) -> tuple[str, str]:

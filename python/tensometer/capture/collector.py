@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensometer._core import SummaryTable, summarize_many, summarize_units, unit_counts
+from tensometer._core import SummaryTable, summarize_many, summarize_units
 from tensometer.capture.cadence import Cadence
 from tensometer.capture.checks import check_text
 from tensometer.capture.config import CollectionConfig, MonitorConfig, check_collection
 from tensometer.capture.recorder import FlightRecorder
 from tensometer.capture.sink import Taken
+from tensometer.capture.unit_facts import unit_facts
 from tensometer.notices import warn
 from tensometer.store import Event, Record, RunWriter, TensorKey
 from tensometer.tensors import bytes_of
@@ -373,10 +374,9 @@ class Collector:
                 # One whose units cannot be told, such as a sparse one, is kept as a whole.
                 self.failed(error, f"{key.name}/units: ")
                 continue
-            if settings.unit_counts and len(table):
-                counts = unit_counts(table)
-                for name in counts if alike else ("inactive", "constant"):
-                    self.take_derived([key], f"{name}_units", [counts[name] / len(table)], phase)
+            if settings.unit_counts:
+                for suffix, value in unit_facts(table, alike=alike).items():
+                    self.take_derived([key], suffix, [value], phase)
             if settings.units:
                 shape = key.shape[:axis] + key.shape[axis + 1 :]
                 facts = {**key.facts, "units": key.shape[axis]}

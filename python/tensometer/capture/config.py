@@ -60,7 +60,8 @@ class CollectionConfig:
     resolution: None for the monitor's own. units: also summarise every unit (row of a weight, channel or feature of an
     activation) under the name with "/units" behind it. unit_counts: of tensors with units, the fraction of them that is
     inactive (no element above zero), constant, or identical to another (of weights), as rows NAME/inactive_units,
-    NAME/constant_units, NAME/identical_units. save: "raw" keeps the whole tensors as well.
+    NAME/constant_units, NAME/identical_units; and as NAME/unit_spread how far the elements of one unit lie apart, the
+    root of the mean of all units' variances. save: "raw" keeps the whole tensors as well.
     """
 
     include: str | None = None

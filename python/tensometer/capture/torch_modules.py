@@ -13,6 +13,7 @@ from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_hooks import Hook
+from tensometer.capture.torch_modes import Modes
 from tensometer.capture.torch_structure import Structure
 from tensometer.capture.torch_tensors import (
     described,
@@ -25,7 +26,7 @@ from tensometer.capture.torch_tensors import (
 
 # A cell that is called for every element of a sequence is recorded for its first calls.
 MOST_CALLS = 8
-# Their channels are dimension 1; units of everything else are the last dimension.
+# Their channels are dimension 1, also in what has the shape of their output; units of everything else are the last one.
 _CHANNELS_SECOND = ("Conv", "BatchNorm", "InstanceNorm", "GroupNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool")
 
 
@@ -37,12 +38,14 @@ class ModuleCapture:
     ) -> None:
         self._model, self._loss, self._prefix = model, loss, prefix
         self._sink, self._origin, self._every_pass = sink, origin, every_pass
+        self._modes = Modes(model, prefix, sink)
         self._handles: list[Any] = []
         self._hooked: tuple[bool, bool] = (False, False)
         self._structure: Structure | None = None
         self._calls: Counter[str] = Counter()
         self._passes: Counter[tuple[str, str]] = Counter()
         self._skipping = self._ran = False
+        self._channels: set[torch.Size] = set()  # the shapes in a pass of which dimension 1 is channels
         self._last_gradient: tuple[str, Summary] | None = None
         self._awaited: Callable[[SummaryTable], None] | None = None
         self._told_unseen = False
@@ -53,6 +56,7 @@ class ModuleCapture:
         self._passes.clear()
         self._skipping = self._ran = False
         self._last_gradient = self._awaited = None
+        self._modes.begin_step()
         modules = self._sink.awaits("activations") or self._origin.watching
         ends = any(map(self._sink.awaits, ("inputs", "predictions", "labels")))
         changed = self._structure is not None and not self._structure.is_current()
@@ -63,6 +67,7 @@ class ModuleCapture:
 
     def end_step(self, *, trained: bool) -> None:
         """trained: whether the model was, in this step; then hooks that did not run have missed its passes."""
+        self._modes.end_step()
         if trained and not self._ran and self._sink.wants("activations"):
             self._tell_unseen(["model"], "no hook ran in a step that trained: a compiled function may call the model")
 
@@ -110,14 +115,16 @@ class ModuleCapture:
 
     def _before(self, model: nn.Module, arguments: Any, keywords: Any) -> None:
         self._ran = True
+        phase = self._sink.phase_of(training=model.training)
+        self._modes.passed(phase, training=model.training)
         # The recomputation of a checkpoint is no second pass.
         if in_backward():
             return
-        phase = self._sink.phase_of(training=model.training)
         self._calls.clear()
+        self._channels.clear()
         self._skipping = not self._first_pass(phase, "model")
         if not self._skipping and self._sink.wants("inputs", phase):
-            self._sink.guard(partial(self._take_ends, "inputs", "input", _named((arguments, keywords)), phase))
+            self._sink.guard(partial(self._take_ends, "inputs", "input", _named((arguments, keywords)), phase, {}))
 
     def _after(self, model: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         if in_backward():
@@ -151,7 +158,7 @@ class ModuleCapture:
         self._passes[phase, what] += 1
         return self._every_pass or self._passes[phase, what] == 1
 
-    def _before_loss(self, _: nn.Module, arguments: Any, keywords: Any) -> None:
+    def _before_loss(self, loss: nn.Module, arguments: Any, keywords: Any) -> None:
         phase = self._sink.phase_of(training=self._model.training)
         if in_backward() or not self._first_pass(phase, "loss"):
             return
@@ -159,7 +166,8 @@ class ModuleCapture:
         given = [*arguments, *keywords.values()]
         for collection, name, value in zip(("predictions", "labels"), ("prediction", "label"), given, strict=False):
             if self._sink.wants(collection, phase):
-                self._sink.guard(partial(self._take_ends, collection, name, value, phase, awaited))
+                facts = {"module_type": type(loss).__name__}
+                self._sink.guard(partial(self._take_ends, collection, name, value, phase, facts, awaited))
 
     def _take_ends(
         self,
@@ -167,9 +175,13 @@ class ModuleCapture:
         name: str,
         value: object,
         phase: str,
+        facts: dict[str, Any],
         awaited: Callable[[SummaryTable], None] | None = None,
     ) -> None:
-        parts = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
+        facts["unit_axis"] = 1  # features, channels or classes: dimension 0 is the batch
+        parts = [
+            part_of(f"{self._prefix}{name}{part}", collection, tensor, facts) for part, tensor in tensors_in(value)
+        ]
         taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts], phase)
         if awaited is not None and collection == "predictions":
             # Those that the collection leaves out are looked at all the same.
@@ -194,8 +206,17 @@ class ModuleCapture:
             return
         base = name if call == 0 else f"{name}#{call}"
         kind = type(module).__name__
-        facts = {"module_type": kind, "unit_axis": 1 if kind.startswith(_CHANNELS_SECOND) else -1}
-        taken = [part_of(base + part, "activations", tensor, facts) for part, tensor in tensors_in(output)]
+        if kind.startswith(_CHANNELS_SECOND):
+            self._channels.update(tensor.shape for _, tensor in tensors_in(output))
+        taken = [
+            part_of(
+                base + part,
+                "activations",
+                tensor,
+                {"module_type": kind, "unit_axis": 1 if tensor.shape in self._channels else -1},
+            )
+            for part, tensor in tensors_in(output)
+        ]
         keys, tensors = [key for key, _ in taken], [tensor for _, tensor in taken]
         kept = self._sink.take(keys, tensors, phase) if recorded else []
         table = kept[0][1] if len(kept) == 1 else None

@@ -1,0 +1,68 @@
+"""Models that say the same of every sample."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tensometer.rules.base import Condition, Rule
+from tensometer.rules.modules import beside, samples_per_unit
+from tensometer.rules.state import State
+from tensometer.rules.step import Array, Group, Key, Step
+
+
+class LowVariance(Rule):
+    """Every sample of a batch gives the same output, or is the same.
+
+    Condition: `unit_spread <= share rms(y)` (how far the elements of one unit lie apart, beside their size) of all
+    inputs; or, where inputs differ, of the output of the model's last module. The first is named of the modules that
+    are so down to the last. `patience` steps in a row, in which an optimizer steps.
+
+    Defaults: share 1e-6, a few times the spacing of float32: what is left then is rounding. patience 3: an output that
+    begins at zero is constant until the first update.
+
+    Needs: `activations/unit_spread`, `inputs/unit_spread`. Costs: a summary of every unit.
+
+    Healthy look-alikes: outputs and branches that begin at zero; constant parts of a model (positions, a temperature,
+    a branch that is switched off): what follows them differs, and only what is constant to the end is judged; masks and
+    positions among the inputs: all inputs must be constant; batches of one sample are not judged.
+
+    Example: `LowVariance(share=1e-4)`
+    """
+
+    needs = ("activations/unit_spread", "inputs/unit_spread")
+    wants = ("activations", "inputs", "loop")
+    causes = (
+        "a loader that repeats one sample",
+        "inputs that were rounded or masked away",
+        "layers whose units are dead",
+    )
+    remedies = ("look at a few inputs", "see DyingReLU, TanhSaturation and PoorInitialization, if they fire too")
+
+    patience: int = 3
+    share: float = 1e-6
+
+    def check(self, step: Step, state: State) -> Iterator[Condition]:
+        """Judge the inputs, then the modules from the last one back."""
+        inputs, outputs = (self.rows(step, name, where=_has_samples) for name in ("inputs", "activations"))
+        spreads = [self._spread(step, inputs), self._spread(step, outputs)]
+        alike, constant = (spread <= self.share for spread in spreads)
+        same = len(inputs) > 0 and bool(alike.all()) and step.progress.updated
+        sentence = "all samples are the same in {tensor}: they differ by {value:.1g} of their size"
+        yield Condition(inputs, alike & same, sentence, spreads[0], self.share, kind="inputs")
+
+        holds = constant & step.progress.updated & (not same)
+        differ = np.flatnonzero(~constant)
+        holds[: differ[-1] if len(differ) else 0] = False
+        sentence = "{tensor} is the same for all samples: they differ by {value:.1g} of its size"
+        yield Condition(outputs, holds, sentence, spreads[1], self.share, kind="outputs")
+
+    def _spread(self, step: Step, rows: Group) -> Array:
+        spread = beside(step, rows, f"{rows.part.group}/unit_spread")
+        relative = np.divide(spread, rows["rms"], out=np.zeros(len(rows)), where=rows["rms"] > 0)
+        # What is not finite is another rule's.
+        found: Array = np.where(rows["nonfinite"] > 0, np.inf, relative)
+        return found
+
+
+def _has_samples(key: Key) -> bool:
+    return samples_per_unit(key) > 1

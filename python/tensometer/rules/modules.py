@@ -1,0 +1,47 @@
+"""What rules about activations know of modules: their types, how many samples a unit has, rows of other groups."""
+
+import math
+
+import numpy as np
+
+from tensometer.rules.progress import Progress
+from tensometer.rules.step import TRAIN, Array, Group, Key, Step
+
+# What multiplies by weights, of PyTorch: the layers that a network consists of.
+_LAYERS = ("Linear", "Conv", "LazyLinear", "LazyConv", "Bilinear", "LSTM", "GRU", "RNN", "MultiheadAttention")
+# Of a loss that has come down to such a share of its first value little is left to learn: gradients vanish, and units
+# saturate, because it is solved.
+_SOLVED = 0.02
+
+
+def is_layer(key: Key) -> bool:
+    """Whether a row is of a module with weights that mix its inputs."""
+    return str(key.facts.get("module_type", "")).startswith(_LAYERS)
+
+
+def samples_per_unit(key: Key) -> int:
+    """How many elements each unit of an activation has: samples, and positions in them. 0 where there are no units."""
+    if len(key.shape) < 2:
+        return 0
+    axis = int(key.facts.get("unit_axis", 0)) % len(key.shape)
+    return math.prod(key.shape[:axis] + key.shape[axis + 1 :])
+
+
+def beside(step: Step, rows: Group, group: str, statistic: str = "mean") -> Array:
+    """A statistic of the rows that another group has of the same tensors, in the same phase; NaN where it has none."""
+    other = step.group(group, rows.part.phase)
+    values = np.full(len(step.catalogue), np.nan)
+    values[other.ids] = other[statistic]
+    found: Array = values[rows.ids]
+    return found
+
+
+def is_hidden(step: Step, rows: Group) -> Array:
+    """Whether activations are within the network: a layer still follows. What comes after the last is its output."""
+    layers = step.group("activations", TRAIN).where(is_layer).part.rows
+    return rows.part.rows < (layers[-1] if len(layers) else 0)
+
+
+def solved(progress: Progress) -> bool:
+    """Whether little is left to learn, as some loss tells."""
+    return any(abs(loss.smooth) <= _SOLVED * abs(loss.first) for loss in progress.losses.values())

@@ -1,0 +1,83 @@
+"""CollapsedOutput."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rule_models import blobs, perceptron, trained
+from rule_steps import Bench, normal
+from tensometer.rules.collapsed_output import CollapsedOutput
+from torch import nn
+
+CLASSES = np.arange(32) % 3
+FACTS = {"prediction": {"module_type": "CrossEntropyLoss"}}
+
+
+def step(predictions: Any, labels: Any, **loop: float) -> dict[str, Any]:
+    rate = {"learning_rate/0": 0.1, "optimizer_steps": 1}
+    return {"predictions": {"prediction": predictions}, "labels": {"label": labels}, "loop": {**rate, **loop}}
+
+
+def found(*steps: dict[str, Any], facts: Any = FACTS) -> list[tuple[str, int]]:
+    bench = Bench(CollapsedOutput(), facts=facts)
+    return [(finding.kind, finding.step) for one in steps for finding in bench.step(**one)]
+
+
+def test_a_spread_that_does_not_grow_and_one_that_does() -> None:
+    small = normal(32, 1, scale=0.001)
+    target = normal(32, 1)
+    assert found(*[step(small, target)] * 15) == [("spread", 9)]
+    assert found(*[step(small * 1.1**at, target) for at in range(15)]) == []
+    assert found(*[step(small, target, **{"learning_rate/0": 0.0})] * 15) == []
+    assert found(*[step(small, target * 0)] * 15) == []
+
+
+def test_constant_predictions_are_found_at_the_third_step() -> None:
+    assert found(*[step(np.full((32, 3), 0.3), CLASSES)] * 5) == [("constant", 2)]
+
+
+def test_probabilities_for_cross_entropy() -> None:
+    odds = np.exp(normal(32, 3).astype(np.float64))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    assert found(*[step(probabilities, CLASSES)] * 5) == [("probabilities", 1)]
+    assert found(*[step(np.log(probabilities), CLASSES)] * 5) == []
+    assert found(*[step(probabilities, CLASSES)] * 5, facts={}) == []  # a loss of one's own
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wrong"),
+    [((32, 1), (32,), True), ((32, 1), (32, 1), False), ((32,), (32,), False), ((32, 1), (1,), False)],
+)
+def test_shapes_that_are_stretched(one: tuple[int, ...], other: tuple[int, ...], wrong: bool) -> None:
+    assert found(step(normal(*one), normal(*other, seed=1))) == ([("broadcast", 0)] if wrong else [])
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(
+    ("last", "shape", "loss", "kinds"),
+    [
+        (nn.Identity, (256, 1), nn.MSELoss, []),
+        (nn.Identity, (256,), nn.MSELoss, ["broadcast"]),
+        (lambda: nn.Softmax(1), None, nn.CrossEntropyLoss, ["probabilities"]),
+        (nn.Identity, None, nn.CrossEntropyLoss, []),
+    ],
+)
+def test_trainings(
+    tmp_path: Path,
+    last: Callable[[], nn.Module],
+    shape: tuple[int, ...] | None,
+    loss: Callable[[], nn.Module],
+    kinds: list[str],
+) -> None:
+    x, y = blobs()
+    model = perceptron(nn.ReLU)
+    if shape is not None:
+        model.append(nn.Linear(3, 1))
+        y = y.float().reshape(shape)
+    model.append(last())
+    torch.manual_seed(0)
+    findings = trained(tmp_path, [CollapsedOutput()], model, data=(x, y), loss=loss())
+    assert [finding.kind for finding in findings] == kinds
