@@ -11,6 +11,7 @@ from torch import nn
 from tensometer._core import Summary, SummaryTable, summarize_many
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
+from tensometer.capture.torch_classes import class_counts
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_hooks import Hook
 from tensometer.capture.torch_structure import Structure
@@ -160,6 +161,14 @@ class ModuleCapture:
         for collection, name, value in zip(("predictions", "labels"), ("prediction", "label"), given, strict=False):
             if self._sink.wants(collection, phase):
                 self._sink.guard(partial(self._take_ends, collection, name, value, phase, awaited))
+        if len(given) > 1 and self._sink.wants("labels", phase):
+            self._sink.guard(partial(self._count_classes, given[0], given[1], phase))
+
+    def _count_classes(self, predictions: object, labels: object, phase: str) -> None:
+        assert self._loss is not None
+        data = class_counts(self._loss, *(_local(value) for value in (predictions, labels)))
+        if data is not None:
+            self._sink.event("classes", {"model": self._prefix.removesuffix("."), "phase": phase, **data})
 
     def _take_ends(
         self,
@@ -169,7 +178,9 @@ class ModuleCapture:
         phase: str,
         awaited: Callable[[SummaryTable], None] | None = None,
     ) -> None:
-        parts = [part_of(f"{self._prefix}{name}{part}", collection, tensor) for part, tensor in tensors_in(value)]
+        # What a loss is called with knows by which: it tells what its numbers can be compared with.
+        facts = None if collection == "inputs" else {"module_type": type(self._loss).__name__}
+        parts = [part_of(f"{self._prefix}{name}{part}", collection, one, facts) for part, one in tensors_in(value)]
         taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts], phase)
         if awaited is not None and collection == "predictions":
             # Those that the collection leaves out are looked at all the same.
@@ -260,6 +271,11 @@ def _named(given: Any) -> dict[Any, Any]:
     """What a module is called with, by position or keyword."""
     arguments, keywords = given
     return {**dict(enumerate(arguments)), **keywords}
+
+
+def _local(value: object) -> object:
+    """What of a tensor lies in this process."""
+    return local_part(value)[0] if isinstance(value, torch.Tensor) else value
 
 
 def _compiled_in_place(module: nn.Module) -> bool:
