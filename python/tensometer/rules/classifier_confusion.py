@@ -75,13 +75,11 @@ class ClassifierConfusion(Rule):
     def _judged(self, step: Step, first: Array, window: Array) -> Condition:
         shares, old = _shares(window, self.labels / 2), _shares(first, self.labels / 2)
         right, was = shares.diagonal(), old.diagonal()
-        known = np.sort(right[right >= 0])
         worst = int(np.where((right >= 0) & (was >= 0), right, 2.0).argmin())
         others = np.where(np.arange(len(right)) == worst, -1.0, shares[worst])
         other = int(others.argmax())
         holds = (
-            len(known) > 2
-            and known[len(known) // 2] >= self.learned
+            min(_median(right), _median(was)) >= self.learned
             and right[worst] < min(self.diagonal, was[worst] + _CHANCE)
             and was[worst] < self.diagonal
             and min(others[other], old[worst, other]) > self.confused
@@ -90,6 +88,12 @@ class ClassifierConfusion(Rule):
         facts = {"worst": worst, "other": other, "share": float(others[other])}
         value = float(right[worst])
         return self.about(bool(holds), sentence, value=value, threshold=self.diagonal, step=step, **facts)
+
+
+def _median(right: Array) -> float:
+    """The share of right predictions of the median class, of at least three that were labels often enough."""
+    known = np.sort(right[right >= 0])
+    return float(known[len(known) // 2]) if len(known) > 2 else 0.0
 
 
 def _shares(window: Array, least: float) -> Array:
