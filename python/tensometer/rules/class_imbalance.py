@@ -16,8 +16,9 @@ class ClassImbalance(Rule):
     Condition: with n labels of the most frequent class and m of the rarest, `(n - 3 sqrt(n)) / (m + 3 sqrt(m)) > ratio`
     over all labels seen, once there were `labels` of them.
 
-    Defaults: ratio 10 and 500 labels as in Amazon SageMaker Debugger's ClassImbalance. Three standard deviations of a
-    count are taken off on both sides, as few labels of many balanced classes differ by chance.
+    Defaults: ratio 10 as in Amazon SageMaker Debugger's ClassImbalance. Three standard deviations of a count are taken
+    off on both sides, as few labels of many balanced classes differ by chance; with them 200 labels tell what is told
+    there by 500.
 
     Needs: `labels` of a classifier whose loss module is attached (the events `classes`), and `inputs`. Costs: some ten
     microseconds a step and a sum over classes.
@@ -35,7 +36,7 @@ class ClassImbalance(Rule):
     remedies = ("weigh the loss by class, or sample the rare classes more often", "judge by accuracy of each class")
 
     ratio: float = 10.0
-    labels: int = 500
+    labels: int = 200
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Add the labels of this step, and compare the classes that go through the whole of training."""

@@ -9,8 +9,7 @@ from tensometer.rules.classes import class_events
 from tensometer.rules.state import State
 from tensometer.rules.step import Array, Step
 
-# A share of so much more is no improvement: it may be chance.
-_CHANCE = 0.05
+_CHANCE = 0.05  # a share of so much more is no improvement
 
 
 class ClassifierConfusion(Rule):
@@ -22,17 +21,16 @@ class ClassifierConfusion(Rule):
     class is not 0.05 better.
 
     Defaults: Amazon SageMaker Debugger's Confusion has 0.9 and 0.1 for all classes at any time, which no run meets at
-    its start and few hard problems ever do. A class in two that is wrong (0.5), mostly as one and the same other (0.4),
-    beside classes of which nine in ten are right (0.9) is what swapped or merged labels look like, and no matter of
-    how hard the problem is: then the median class suffers too. labels 50: the share is known to 0.07.
+    its start and few hard problems ever do. A class that is wrong one time in three (diagonal 0.65), mostly as one
+    other (0.3), beside classes that are right nine times in ten (learned 0.9) is what mixed-up labels look like: where
+    the problem is hard, the median class suffers too. labels 50: a share is then known to 0.07.
 
     Needs: `labels` and `predictions` of a classifier of up to 256 classes whose loss module is attached (the events
     `classes`). Costs: some ten microseconds a step.
 
-    Healthy look-alikes: the beginning of training, and hard problems, where the median class is not right either; two
-    classes, where one wins as long as nothing is learned; classes that are learned late, which get better from window
-    to window; rare classes, which are not judged with fewer than `labels` / 2 labels in a window; tokens, as the median
-    token is never right nine times in ten.
+    Healthy look-alikes: the beginning of training, hard problems, and tokens, where the median class is not right
+    either; two classes, where one wins as long as nothing is learned; classes that are learned late, which get better
+    from window to window; rare classes, which are not judged with fewer than `labels` / 2 labels in a window.
 
     Example: `ClassifierConfusion(diagonal=0.7, confused=0.2)`
     """
@@ -41,9 +39,9 @@ class ClassifierConfusion(Rule):
     causes = ("labels of one class that are given to another", "classes that look alike to the model")
     remedies = ("look at samples of both classes and their labels", "merge the classes, or give the model more detail")
 
-    diagonal: float = 0.5
+    diagonal: float = 0.65
     learned: float = 0.9
-    confused: float = 0.4
+    confused: float = 0.3
     labels: int = 50
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
@@ -76,7 +74,7 @@ class ClassifierConfusion(Rule):
         shares, old = _shares(window, self.labels / 2), _shares(first, self.labels / 2)
         right, was = shares.diagonal(), old.diagonal()
         worst = int(np.where((right >= 0) & (was >= 0), right, 2.0).argmin())
-        others = np.where(np.arange(len(right)) == worst, -1.0, shares[worst])
+        others = shares[worst] - 2.0 * (np.arange(len(right)) == worst)
         other = int(others.argmax())
         holds = (
             min(_median(right), _median(was)) >= self.learned
@@ -85,9 +83,8 @@ class ClassifierConfusion(Rule):
             and min(others[other], old[worst, other]) > self.confused
         )
         sentence = "class {worst} is right {value:.0%} of the time and taken for class {other} {share:.0%} of it"
-        facts = {"worst": worst, "other": other, "share": float(others[other])}
-        value = float(right[worst])
-        return self.about(bool(holds), sentence, value=value, threshold=self.diagonal, step=step, **facts)
+        facts = {"value": float(right[worst]), "worst": worst, "other": other, "share": float(others[other])}
+        return self.about(bool(holds), sentence, step=step, threshold=self.diagonal, **facts)
 
 
 def _median(right: Array) -> float:
