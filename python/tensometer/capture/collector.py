@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tensometer._core import SummaryTable, summarize_many, summarize_units
 from tensometer.capture.cadence import Cadence
 from tensometer.capture.checks import check_text
 from tensometer.capture.config import CollectionConfig, MonitorConfig, check_collection
+from tensometer.capture.numbers import number_of, summarize_numbers
 from tensometer.capture.recorder import FlightRecorder
 from tensometer.capture.sink import Taken
 from tensometer.capture.unit_facts import unit_facts
@@ -108,7 +107,7 @@ class Collector:
         if self._captured:
             self.take_scalars("loop", {"capture_seconds": self._nanoseconds / 1e9})
         for phase, (scalars, numbers) in self._scalars.items():
-            self.take(scalars, numbers, phase, summarize=_summarize_scalars)
+            self.take(scalars, numbers, phase, summarize=summarize_numbers)
         now = time.time()
         parts = [(Record(self.step, now, phase, keys, table), due) for phase, keys, table, due in self._parts]
         stored = [record for record, due in parts if due]
@@ -154,6 +153,10 @@ class Collector:
     def awaits(self, collection: str) -> bool:
         """Whether the step in progress captures a collection in any phase; see Sink."""
         return collection in self._captured
+
+    def counts_classes(self, phase: str) -> bool:
+        """Whether the step in progress counts the classes of labels; see Sink."""
+        return self.wants("labels", phase) and self._captured["labels"].class_counts
 
     def is_due(self, collection: str) -> bool:
         """Whether the step in progress stores a collection; see Sink."""
@@ -225,7 +228,7 @@ class Collector:
         found = {}
         for name, value in values.items():
             try:
-                found[name] = _number(name, value)
+                found[name] = number_of(name, value)
             except Exception as error:
                 self.failed(error)
         return found
@@ -382,15 +385,3 @@ class Collector:
                 facts = {**key.facts, "units": key.shape[axis]}
                 unit = TensorKey(f"{key.name}/units", key.collection, key.dtype, shape, facts)
                 self._parts.append(_Part(phase, [unit] * key.shape[axis], table, settings.due))
-
-
-def _summarize_scalars(numbers: Sequence[float], *, threads: int | None, **_: object) -> SummaryTable:
-    """Of each number: without a histogram, which would say the same once more."""
-    return summarize_units(np.array(numbers, dtype=np.float64), 0, threads=threads)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise TypeError(f"{name}: {value!r:.100} is not a number: {error}") from error

@@ -61,7 +61,8 @@ class CollectionConfig:
     activation) under the name with "/units" behind it. unit_counts: of tensors with units, the fraction of them that is
     inactive (no element above zero), constant, or identical to another (of weights), as rows NAME/inactive_units,
     NAME/constant_units, NAME/identical_units; and as NAME/unit_spread how far the elements of one unit lie apart, the
-    root of the mean of all units' variances. save: "raw" keeps the whole tensors as well.
+    root of the mean of all units' variances. class_counts: of labels, how often each class is the label, and what is
+    predicted instead, as events `classes`. save: "raw" keeps the whole tensors as well.
     """
 
     include: str | None = None
@@ -78,6 +79,7 @@ class CollectionConfig:
     resolution: int | None = None
     units: bool = False
     unit_counts: bool = False
+    class_counts: bool = False
     save: str = "summary"
 
     def __post_init__(self) -> None:
@@ -93,6 +95,7 @@ class CollectionConfig:
         check_choice("histogram", self.histogram, (True, False, "sampled"))
         check_choice("units", self.units, (True, False))
         check_choice("unit_counts", self.unit_counts, (True, False))
+        check_choice("class_counts", self.class_counts, (True, False))
         check_choice("save", self.save, SAVES)
         if sum(value is not None for value in (self.every, self.steps, self.seconds)) > 1:
             raise ValueError("every, steps, seconds: only one of them can say when a collection is captured")

@@ -33,6 +33,9 @@ class Sink(Protocol):
     def awaits(self, collection: str) -> bool:
         """Whether the step in progress captures a collection in any phase."""
 
+    def counts_classes(self, phase: str) -> bool:
+        """Whether the step in progress counts the classes of labels, in a phase."""
+
     def takes(self, key: TensorKey) -> bool:
         """Whether the step in progress captures the collection of a tensor, and that takes it."""
 

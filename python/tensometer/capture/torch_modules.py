@@ -11,6 +11,7 @@ from torch import nn
 from tensometer._core import Summary, SummaryTable, summarize_many
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink
+from tensometer.capture.torch_classes import class_counts
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_hooks import Hook
 from tensometer.capture.torch_modes import Modes
@@ -168,6 +169,14 @@ class ModuleCapture:
             if self._sink.wants(collection, phase):
                 facts = {"module_type": type(loss).__name__}
                 self._sink.guard(partial(self._take_ends, collection, name, value, phase, facts, awaited))
+        if len(given) > 1 and self._sink.counts_classes(phase):
+            self._sink.guard(partial(self._count_classes, given[0], given[1], phase))
+
+    def _count_classes(self, predictions: object, labels: object, phase: str) -> None:
+        assert self._loss is not None
+        data = class_counts(self._loss, *(_local(value) for value in (predictions, labels)))
+        if data is not None:
+            self._sink.event("classes", {"model": self._prefix.removesuffix("."), "phase": phase, **data})
 
     def _take_ends(
         self,
@@ -281,6 +290,11 @@ def _named(given: Any) -> dict[Any, Any]:
     """What a module is called with, by position or keyword."""
     arguments, keywords = given
     return {**dict(enumerate(arguments)), **keywords}
+
+
+def _local(value: object) -> object:
+    """What of a tensor lies in this process."""
+    return local_part(value)[0] if isinstance(value, torch.Tensor) else value
 
 
 def _compiled_in_place(module: nn.Module) -> bool:

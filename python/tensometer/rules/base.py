@@ -86,6 +86,10 @@ class Rule:
     def __post_init__(self) -> None:
         check_settings(self)
 
+    def check_pause(self, step: Step, seconds: float, state: State) -> Condition | None:
+        """Judge that nothing has come for so many seconds after a step. Few rules do."""
+        return None
+
     @property
     def name(self) -> str:
         """The name in findings and settings: that of the class."""

@@ -53,11 +53,13 @@ class Engine:
         self._memories = {rule.name: _Memory() for rule in rules}
         self._absent = {group for rule in rules for group in rule.needs}
         self._absence_told = False
+        self._last: Step | None = None
 
     def judge(self, step: Step) -> list[Finding]:
         """The findings of a step, in the order of the rules. The step must have this engine's catalogue."""
         self.progress.follow(step.number, step.scalars("loop"), step.scalars("losses"))
         step.progress = self.progress
+        self._last = step
         self._absent -= {group for group in self._absent if any(step.phases(group))}
         found = []
         for rule in self.rules:
@@ -74,6 +76,18 @@ class Engine:
         if self._absent and self.progress.observed >= NEEDS_PATIENCE:
             found += self.finish(step.number, step.rank)
         return found
+
+    def waited(self, seconds: float) -> list[Finding]:
+        """The findings if nothing has come for so many seconds since the last step: for who follows a run."""
+        if self._last is None:
+            return []
+        found: list[Finding | None] = []
+        for rule in self.rules:
+            memory = self._memories[rule.name]
+            condition = rule.check_pause(self._last, seconds, memory.state)
+            if condition is not None and memory.observed > rule.warmup and not memory.broken:
+                found.append(self._followed(rule, condition, memory, self._last))
+        return [one for one in found if one is not None]
 
     def finish(self, step: int, rank: int) -> list[Finding]:
         """Of a run that has ended at a step: the rules that had nothing to judge, if that was not told before."""
@@ -92,11 +106,14 @@ class Engine:
         found = []
         for condition in rule.check(step, memory.state):
             if memory.observed > rule.warmup:
-                track = memory.tracks.setdefault(f"{condition.kind}:{condition.rows.part.phase}", _Track())
-                one = self._tracked(rule, condition, track, step)
+                one = self._followed(rule, condition, memory, step)
                 if one is not None:
                     found.append(one)
         return found
+
+    def _followed(self, rule: Rule, condition: Condition, memory: _Memory, step: Step) -> Finding | None:
+        track = memory.tracks.setdefault(f"{condition.kind}:{condition.rows.part.phase}", _Track())
+        return self._tracked(rule, condition, track, step)
 
     def _tracked(self, rule: Rule, condition: Condition, track: _Track, step: Step) -> Finding | None:
         holds = condition.holds

@@ -1,13 +1,13 @@
 """Parameters whose treatment is not what they are declared to be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Group, Key, Step
 from tensometer.rules.tensors import by_tensor
 from tensometer.rules.unchanged import unchanged
 
@@ -101,7 +101,7 @@ def _is_frozen(key: Key) -> bool:
     return key.facts.get("requires_grad") is False
 
 
-def _follows(key: Key, others: Array) -> bool:
+def _follows(key: Key, others: Sequence[Key]) -> bool:
     """Whether a trained parameter has the same name but for its beginning, and the same shape."""
     end = "." + key.name.partition(".")[2]
     return end.count(".") > 1 and any(

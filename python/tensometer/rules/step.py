@@ -245,7 +245,7 @@ class Step:
         self._layout = catalogue.layout(parts)
         self._column, self._columns = column, dict[str, Array]()
         self._groups: dict[tuple[str, str], Group] = {}
-        self._scalars: dict[str, dict[str, float]] = {}
+        self._scalars: dict[tuple[str, str], dict[str, float]] = {}
 
     def group(self, name: str, phase: str = TRAIN) -> Group:
         """The rows of a collection (`gradients`), or of what is said of its tensors (`updates/ratio`)."""
@@ -259,13 +259,13 @@ class Step:
         """The phases that have rows of a group in this step."""
         return (phase for group, phase in self._layout if group == name)
 
-    def scalars(self, collection: str) -> dict[str, float]:
-        """Numbers of this step by name: of losses, metrics or loop, in the phase of training."""
-        found = self._scalars.get(collection)
+    def scalars(self, collection: str, phase: str = TRAIN) -> dict[str, float]:
+        """Numbers of this step by name: of losses, metrics or loop."""
+        found = self._scalars.get((collection, phase))
         if found is None:
-            group = self.group(collection)
+            group = self.group(collection, phase)
             found = dict(zip(group.names, self._of_scalars(group), strict=True))
-            self._scalars[collection] = found
+            self._scalars[collection, phase] = found
         return found
 
     def _of_scalars(self, group: Group) -> list[float]:

@@ -1,0 +1,63 @@
+"""Classes of which there are far more samples than of others."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tensometer.rules.base import Condition, Rule
+from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
+from tensometer.rules.state import State
+from tensometer.rules.step import Step
+
+
+class ClassImbalance(Rule):
+    """Some classes are so rare among the labels that a classifier gains little by learning them.
+
+    Condition: with n labels of the most frequent class and m of the rarest, `(n - 3 sqrt(n)) / (m + 3 sqrt(m)) > ratio`
+    over all labels seen, once there were `labels` of them.
+
+    Defaults: ratio 10 as in Amazon SageMaker Debugger's ClassImbalance. Three standard deviations of a count are taken
+    off on both sides, as few labels of many balanced classes differ by chance; with them 200 labels tell what is told
+    there by 500.
+
+    Needs: `labels` of a classifier whose loss module is attached (the events `classes`), and `inputs`. Costs: some ten
+    microseconds a step and a sum over classes.
+
+    Healthy look-alikes: tokens, letters and pixels differ in frequency by nature: only labels of whole samples are
+    judged. A loss that is weighted by class makes up for it. Outputs without any sample (a head with room for more) are
+    no rare class. Data that change in training (curricula, tasks one after another, a file that is sorted): only
+    classes that were seen in the first and in the last quarter of the labels are compared.
+
+    Example: `ClassImbalance(ratio=30.0)`
+    """
+
+    needs = ("labels", "inputs")
+    wants = ("labels/classes",)
+    causes = ("the data have few samples of a class", "a filter or split that lost most of a class")
+    remedies = ("weigh the loss by class, or sample the rare classes more often", "judge by accuracy of each class")
+
+    ratio: float = 10.0
+    labels: int = 200
+
+    def check(self, step: Step, state: State) -> Iterator[Condition]:
+        """Add the labels of this step, and compare the classes that go through the whole of training."""
+        events = class_events(step)
+        if not events or any(event.data["weighted"] for event in events):
+            return
+        classes = max(event.data["classes"] for event in events)
+        if not one_label_a_sample(step, classes):
+            return
+        found = LabelCounts(state, classes)
+        for event in events:
+            found.add(event)
+        seen = found.seen
+        steady = np.flatnonzero((found.first >= 0) & (found.first <= seen / 4) & (found.last >= 0.75 * seen))
+        if seen < self.labels or len(steady) < 2:
+            return
+        counts = found.counts[steady]
+        rare, frequent = int(steady[counts.argmin()]), int(steady[counts.argmax()])
+        few, many = float(found.counts[rare]), float(found.counts[frequent])
+        ratio = (many - 3 * many**0.5) / (few + 3 * few**0.5)
+        sentence = "class {frequent} is the label {many:.0f} times, class {rare} {few:.0f} times, of {seen:.0f}"
+        facts = {"rare": rare, "frequent": frequent, "few": few, "many": many, "seen": seen}
+        yield self.about(ratio > self.ratio, sentence, value=ratio, threshold=self.ratio, step=step, **facts)

@@ -1,0 +1,91 @@
+"""A model that does no better than one that knows only how frequent the classes are."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from tensometer.rules.base import Condition, Rule
+from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
+from tensometer.rules.losses import median, remember, spread, training_loss, trains_fully
+from tensometer.rules.state import State
+from tensometer.rules.step import Step
+
+_RECENT = 20
+_LOGARITHMIC = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss")
+
+
+class Underfitting(Rule):
+    """After many steps the training loss is that of the best constant prediction: nothing was learned from the inputs.
+
+    Condition: after `steps` steps at the full learning rate, the median of the last 20 losses lies between `share` and
+    1.2 times the loss of the best constant prediction, above `share` by twice its error, and is not lower than that of
+    the 20 before. For classes that loss is the entropy `-sum p ln p` of the labels seen (ln C for C balanced classes),
+    for a mean squared error it is their variance.
+
+    Defaults: share 0.9 and 60 steps: healthy runs of all our kinds are below half of the constant's loss by then. Up to
+    1.2, as a loss far above it is another one: a sum over samples, or with terms of its own.
+
+    Needs: `losses`, of which one is plainly what is trained, and `labels`, so the loss module must be attached. Costs:
+    two medians of 20 numbers a step.
+
+    Healthy look-alikes: warm-up and decay (only steps at the full rate count); a loss that still falls, though slowly;
+    tokens, where the frequencies alone are the first plateau of every language model; a loss weighted by class, whose
+    constant is another; label smoothing only lifts the floor. Data of which hardly anything can be predicted look the
+    same, and are for a person to know.
+
+    Example: `Underfitting(steps=1000)`
+    """
+
+    needs = ("losses", "labels")
+    wants = ("inputs", "labels/classes")
+    causes = ("a model that is too small or cut off from its inputs", "labels that do not belong to the inputs")
+    remedies = ("overfit a single batch first", "compare a few inputs with their labels", "try a larger model or rate")
+
+    patience: int = 3
+    share: float = 0.9
+    steps: int = 60
+
+    def check(self, step: Step, state: State) -> Iterator[Condition]:
+        """Compare the last losses with that of the best constant prediction for the labels so far."""
+        found = training_loss(step)
+        constant = self._constant(step, state)
+        if found is None:
+            return
+        name, loss = found
+        state["trained"] = state.get("trained", 0) + trains_fully(step, state)
+        recent = remember(state, "recent", loss, 2 * _RECENT)
+        if constant is None or constant <= 0 or state["trained"] < self.steps or len(recent) < 2 * _RECENT:
+            return
+        late, early = recent[_RECENT:], recent[:_RECENT]
+        level, error = median(late), 2 * spread(late) / _RECENT**0.5
+        holds = self.share * constant < level - error and level < 1.2 * constant and level >= median(early)
+        sentence = "{tensor} is {value:.4g}, as if the inputs were not looked at: that would give {constant:.4g}"
+        more = {"tensor": name, "collection": "losses", "constant": constant}
+        yield self.about(holds, sentence, value=level, threshold=self.share * constant, step=step, **more)
+
+    def _constant(self, step: Step, state: State) -> float | None:
+        labels = step.group("labels")
+        kinds = labels.facts("module_type", "") if len(labels) else ("",)
+        if kinds[0] == "MSELoss":
+            return self._variance(step, state)
+        events = class_events(step)
+        if kinds[0] not in _LOGARITHMIC or any(event.data["weighted"] for event in events):
+            return None
+        classes = max((event.data["classes"] for event in events), default=0)
+        if not events or not one_label_a_sample(step, classes):
+            return None
+        counted = LabelCounts(state, classes)
+        for event in events:
+            counted.add(event)
+        shares = counted.counts[counted.counts > 0] / max(counted.seen, 1.0)
+        return float(-shares @ np.log(shares))
+
+    def _variance(self, step: Step, state: State) -> float:
+        labels = step.group("labels")
+        count, total, square = state.get("moments", [0.0, 0.0, 0.0])
+        count += float(labels["count"][0])
+        total += float(labels["sum"][0])
+        square += float(labels["l2"][0]) ** 2
+        state["moments"] = [count, total, square]
+        return max(square / count - (total / count) ** 2, 0.0) if math.isfinite(square) else 0.0
