@@ -62,5 +62,11 @@ class FeatureImportanceOverweight(Rule):
         holds = (share > self.share) & (rows["count"] >= max(self.features, self.k + 1))
         who = "one feature has" if self.k == 1 else "{k} features have"
         sentence = who + " {value:.1%} of the importance ({of}); the first is column {column:.0f}"
-        more = {"k": self.k, "of": self.importance, "column": column["mean"]}
-        yield Condition(rows, holds, sentence, share, self.share, more)
+        yield Condition(
+            rows,
+            holds,
+            sentence,
+            share,
+            self.share,
+            {"k": self.k, "of": self.importance, "column": column["mean"]},
+        )
