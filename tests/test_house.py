@@ -25,7 +25,7 @@ LAYERS = (
     {"tensors", "summary", "extras", "names", "notices"},
     {"checkpoint", "store", "rules"},
     {"capture", "flags", "scan_report"},
-    {"judge", "replay", "scanner", "report"},
+    {"judge", "reference", "replay", "scanner", "report"},
     {"monitor"},
     {f"capture.{name}" for name in ("callbacks", "lightning", "transformers", "xgboost")},
     {"cli_output"},

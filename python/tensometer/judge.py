@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
 from tensometer.names import UNIT_FACTS
+from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule
 from tensometer.rules.feed import captured_step
 from tensometer.store import Event, Record
@@ -25,7 +26,7 @@ class Judge:
         told: Callable[[Rule, Exception], None],
     ) -> None:
         self.rules = tuple(rules)
-        self._engine = Engine(rules, told=told)
+        self._engine = Engine(rules, load=reference_steps, told=told)
         self._rank, self._found = rank, found
         self._last = -1
 

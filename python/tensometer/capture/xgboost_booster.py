@@ -29,7 +29,8 @@ def record_booster(monitor: Recorder, booster: Any, evals: Sequence[tuple[Any, s
     `tree_depth`, `tree_leaves`: of each tree of that round, several if there are several classes or parallel trees, in
     the booster's order; a tree that is a single leaf has depth 0. `feature_importance/gain`, `/cover`, `/weight`: over
     all rounds, a value for each feature in the order of booster.feature_names (without names: of the columns), 0 for
-    features in no tree. `predictions/<name>`, `labels/<name>`: of each matrix, in the collections `predictions` and
+    features in no tree; and of each of these `/largest`, its three largest values, and `/column`, where the largest is,
+    which rules read. `predictions/<name>`, `labels/<name>`: of each matrix, in the collections `predictions` and
     `labels`, phase "eval". A linear booster has no trees: of it the importance `weight` holds the coefficients, and
     what is about trees is empty. Nothing is computed in a step that is not captured.
     """
@@ -37,7 +38,10 @@ def record_booster(monitor: Recorder, booster: Any, evals: Sequence[tuple[Any, s
     monitor.record("tree_depth", Deferred(lambda: trees.shapes[0]))
     monitor.record("tree_leaves", Deferred(lambda: trees.shapes[1]))
     for kind in ("gain", "cover", "weight"):
-        monitor.record(f"feature_importance/{kind}", Deferred(partial(_importance, booster, kind)))
+        importance = _Importance(booster, kind)
+        monitor.record(f"feature_importance/{kind}", Deferred(importance.values))
+        monitor.record(f"feature_importance/{kind}/largest", Deferred(importance.largest))
+        monitor.record(f"feature_importance/{kind}/column", Deferred(importance.leader))
     with monitor.phase("eval"):
         for matrix, name in evals:
             prediction = Deferred(partial(booster.predict, matrix))
@@ -76,12 +80,33 @@ def _shape(left: list[int], right: list[int]) -> tuple[int, int]:
     return depth, leaves
 
 
-def _importance(booster: Any, kind: str) -> Column:
-    if kind != "weight" and _is_linear(booster):
-        return np.zeros(0)
-    found = booster.get_score(importance_type=kind)
-    names = booster.feature_names or [f"f{column}" for column in range(booster.num_features())]
-    return np.array([found.get(name, 0.0) for name in names], np.float64)
+class _Importance:
+    """The importances of a booster's features, asked of it once."""
+
+    def __init__(self, booster: Any, kind: str) -> None:
+        self._booster, self._kind = booster, kind
+
+    def values(self) -> Column:
+        """Of each feature."""
+        return self._values
+
+    def largest(self) -> Column:
+        """The three largest; 0 for what there is not, so that there are always three."""
+        found = np.sort(self._values)[::-1][:3]
+        return np.concatenate([found, np.zeros(3 - len(found))])
+
+    def leader(self) -> Column:
+        """Where the largest is."""
+        return np.flatnonzero(self._values == self.largest()[0])[:1]
+
+    @cached_property
+    def _values(self) -> Column:
+        booster, kind = self._booster, self._kind
+        if kind != "weight" and _is_linear(booster):
+            return np.zeros(0)
+        found = booster.get_score(importance_type=kind)
+        names = booster.feature_names or [f"f{column}" for column in range(booster.num_features())]
+        return np.array([found.get(name, 0.0) for name in names], np.float64)
 
 
 def _is_linear(booster: Any) -> bool:

@@ -66,6 +66,9 @@ class Rule:
     wants: ClassVar[tuple[str, ...]] = ()
     # Whether a run without what the rule needs is told of: not where few runs have it.
     expected: ClassVar[bool] = True
+    # Whether it compares ranks: then it is asked by check_ranks(), where a run is read (tensometer.replay), and not in
+    # the processes that train, which see their own rank alone.
+    across_ranks: ClassVar[bool] = False
     # Whether it is one of the default set.
     by_default: ClassVar[bool] = True
     causes: ClassVar[tuple[str, ...]] = ()
@@ -98,6 +101,13 @@ class Rule:
     def check(self, step: Step, state: State) -> Iterable[Condition]:
         """Judge a step that has rows of what the rule needs."""
         raise NotImplementedError(f"{self.name}.check")
+
+    def check_ranks(self, steps: Sequence[Step], state: State) -> Iterable[Condition]:
+        """Judge the same step of two or more ranks, the lowest first: those that have rows of what the rule needs.
+
+        Numbers of tensors are the same in all of them. Conditions are of rows of the first step.
+        """
+        raise NotImplementedError(f"{self.name}.check_ranks")
 
     def rows(self, step: Step, group: str, phase: str = TRAIN, where: Where | None = None) -> Group:
         """The rows of a group that the rule's own include, exclude and module_types let in.

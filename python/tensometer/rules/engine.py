@@ -1,6 +1,6 @@
-"""Runs rules over the steps of one rank: patience, repetition, and the findings."""
+"""Runs rules over the steps of one rank, or of several: patience, repetition, and the findings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Finding, Severity
 from tensometer.rules.progress import Progress
+from tensometer.rules.runs import Load, Runs, no_runs
 from tensometer.rules.state import State
 from tensometer.rules.step import Catalogue, Step
 
@@ -38,10 +39,16 @@ class Engine:
     """Judges steps, which come in the order of their numbers, by some rules.
 
     told: called with a rule and an exception that it has raised, which is a mistake in the rule: it is asked no more,
-    and the others go on. By default the exception is raised.
+    and the others go on. By default the exception is raised. load: reads other runs, for rules that compare with them.
     """
 
-    def __init__(self, rules: Sequence[Rule], *, told: Callable[[Rule, Exception], None] | None = None) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        load: Load = no_runs,
+        told: Callable[[Rule, Exception], None] | None = None,
+    ) -> None:
         names = [rule.name for rule in rules]
         for name in names:
             if names.count(name) > 1:
@@ -49,6 +56,7 @@ class Engine:
         self.rules = tuple(rules)
         self.catalogue = Catalogue()
         self.progress = Progress()
+        self._runs = Runs(load, self.catalogue)
         self._told = told
         self._memories = {rule.name: _Memory() for rule in rules}
         self._absent = {group for rule in rules for group in rule.needs}
@@ -56,23 +64,15 @@ class Engine:
         self._last: Step | None = None
 
     def judge(self, step: Step) -> list[Finding]:
-        """The findings of a step, in the order of the rules. The step must have this engine's catalogue."""
-        self.progress.follow(step.number, step.scalars("loop"), step.scalars("losses"))
-        step.progress = self.progress
-        self._last = step
-        self._absent -= {group for group in self._absent if any(step.phases(group))}
+        """The findings of a step, in the order of the rules. The step must have this engine's catalogue.
+
+        Rules across ranks are not asked.
+        """
+        self._follow(step)
         found = []
         for rule in self.rules:
-            memory = self._memories[rule.name]
-            if memory.broken or not all(len(step.group(group)) for group in rule.needs):
-                continue
-            try:
-                found += self._asked(rule, memory, step)
-            except Exception as error:
-                if self._told is None:
-                    raise
-                memory.broken = True
-                self._told(rule, error)
+            if not rule.across_ranks and _has_needs(rule, step):
+                found += self._asked(rule, step, rule.check, step)
         if self._absent and self.progress.observed >= NEEDS_PATIENCE:
             found += self.finish(step.number, step.rank)
         return found
@@ -89,6 +89,22 @@ class Engine:
                 found.append(self._followed(rule, condition, memory, self._last))
         return [one for one in found if one is not None]
 
+    def judge_ranks(self, steps: Sequence[Step]) -> list[Finding]:
+        """The findings of rules across ranks, of the same step of several, the lowest first; see judge()."""
+        self._follow(steps[0])
+        found = []
+        for rule in self.rules:
+            having = [step for step in steps if _has_needs(rule, step)]
+            if rule.across_ranks and len(having) > 1:
+                found += self._asked(rule, having[0], rule.check_ranks, having)
+        return found
+
+    def _follow(self, step: Step) -> None:
+        self.progress.follow(step.number, step.scalars("loop"), step.scalars("losses"))
+        step.progress, step.runs = self.progress, self._runs.step
+        self._last = step
+        self._absent -= {group for group in self._absent if any(step.phases(group))}
+
     def finish(self, step: int, rank: int) -> list[Finding]:
         """Of a run that has ended at a step: the rules that had nothing to judge, if that was not told before."""
         if self._absence_told or not self.progress.observed:
@@ -101,10 +117,25 @@ class Engine:
                 found.append(_not_captured(rule, lacking, step, rank))
         return found
 
-    def _asked(self, rule: Rule, memory: _Memory, step: Step) -> list[Finding]:
+    def _asked(
+        self, rule: Rule, step: Step, check: Callable[[Any, State], Iterable[Condition]], given: object
+    ) -> list[Finding]:
+        memory = self._memories[rule.name]
+        if memory.broken:
+            return []
+        try:
+            return self._judged(rule, step, memory, check(given, memory.state))
+        except Exception as error:
+            if self._told is None:
+                raise
+            memory.broken = True
+            self._told(rule, error)
+            return []
+
+    def _judged(self, rule: Rule, step: Step, memory: _Memory, conditions: Iterable[Condition]) -> list[Finding]:
         memory.observed += 1
         found = []
-        for condition in rule.check(step, memory.state):
+        for condition in conditions:
             if memory.observed > rule.warmup:
                 one = self._followed(rule, condition, memory, step)
                 if one is not None:
@@ -169,6 +200,10 @@ class Engine:
             saved = values["rules"][name]
             tracks = {kind: _Track(State(one["state"]), one["active"]) for kind, one in saved["tracks"].items()}
             self._memories[name] = _Memory(State(saved["state"]), saved["observed"], tracks, saved["broken"])
+
+
+def _has_needs(rule: Rule, step: Step) -> bool:
+    return all(len(step.group(group)) for group in rule.needs)
 
 
 def _finding(

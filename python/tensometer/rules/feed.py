@@ -11,6 +11,9 @@ from tensometer.rules.step import Array, Catalogue, Fact, Key, Step
 # Phase, what each row is about, and the rows.
 Captured = tuple[str, Sequence[Key], SummaryTable]
 
+# Events that follow of a step's rows, or of judging them: rules do not see them, live no more than from disk.
+AFTERWARDS = frozenset({"finding", "problem", "recorder", "interrupted", "raw", "end"})
+
 
 def captured_step(
     number: int, time: float, rank: int, parts: Sequence[Captured], events: Sequence[Fact], catalogue: Catalogue
@@ -31,7 +34,7 @@ def captured_step(
         catalogue=catalogue,
         parts=[(phase, keys) for phase, keys, _ in parts],
         column=column,
-        events=events,
+        events=[event for event in events if event.kind not in AFTERWARDS],
     )
 
 
@@ -52,7 +55,7 @@ class StoredSteps:
         self, columns: dict[str, Array], keys: Sequence[Key], phases: Sequence[str], events: Sequence[Fact]
     ) -> Iterator[Step]:
         """The steps of a segment: its columns, and what the numbers in them mean."""
-        self._events += events
+        self._events += [event for event in events if event.kind not in AFTERWARDS]
         steps = columns["step"]
         found: dict[str, Array] = {}
 

@@ -76,4 +76,5 @@ def _own() -> Sequence[type[Rule]]:
 
 
 def _is_rule(value: object) -> bool:
-    return inspect.isclass(value) and issubclass(value, Rule) and value is not Rule
+    # Names that begin with _ are of classes that rules have in common.
+    return inspect.isclass(value) and issubclass(value, Rule) and value is not Rule and value.__name__[0] != "_"

@@ -159,7 +159,11 @@ class Group:
 
     def where(self, where: Where) -> "Group":
         """The rows whose keys `where` lets in: a function that lives on, as the choice is remembered by it."""
-        return Group(self.part.subset(where), self._column)
+        return self.of(self.part.subset(where))
+
+    def of(self, part: Part) -> "Group":
+        """Other rows of the same step."""
+        return Group(part, self._column)
 
 
 class Catalogue:
@@ -223,11 +227,14 @@ Layout = dict[tuple[str, str], Part]
 class Step:
     """One step of one rank.
 
-    number, time (seconds since 1970), rank. events: since the step before that was captured. catalogue: the numbers of
+    number, time (seconds since 1970), rank. events: since the step before that was captured, but not what follows of
+    judging (see feed.AFTERWARDS). catalogue: the numbers of
     tensors. progress: how far training is, this step included.
     """
 
     progress: Progress
+    # The engine's: a step of another run, by where that is, number and rank.
+    runs: Callable[[str, int, int], "Step | None"]
 
     def __init__(
         self,
@@ -241,7 +248,7 @@ class Step:
         events: Sequence[Fact] = (),
     ) -> None:
         self.number, self.time, self.rank, self.events = number, time, rank, events
-        self.catalogue = catalogue
+        self.catalogue, self._parts = catalogue, parts
         self._layout = catalogue.layout(parts)
         self._column, self._columns = column, dict[str, Array]()
         self._groups: dict[tuple[str, str], Group] = {}
@@ -254,6 +261,18 @@ class Step:
             part = self._layout.get((name, phase)) or Part(name, phase, _NONE, _NONE, ())
             found = self._groups[name, phase] = Group(part, self._statistic)
         return found
+
+    def of_run(self, url: str) -> "Step | None":
+        """The same step of another run, with the same numbers of tensors; None where that has none.
+
+        FileNotFoundError where there is no run.
+        """
+        return self.runs(url, self.number, self.rank)
+
+    def numbered_by(self, catalogue: Catalogue) -> "Step":
+        """The same step with the numbers of another catalogue: those of several ranks are compared by one."""
+        about = (self.number, self.time, self.rank)
+        return Step(*about, catalogue=catalogue, parts=self._parts, column=self._column, events=self.events)
 
     def phases(self, name: str) -> Iterator[str]:
         """The phases that have rows of a group in this step."""
