@@ -25,6 +25,11 @@ class _Memory:
     tracks: dict[str, "_Track"] = field(default_factory=dict)
     broken: bool = False
 
+    def copy(self) -> "_Memory":
+        """Another that remembers the same."""
+        tracks = {kind: _Track(State(track.state.values()), track.active) for kind, track in self.tracks.items()}
+        return _Memory(State(self.state.values()), self.observed, tracks, self.broken)
+
 
 @dataclass
 class _Track:
@@ -62,17 +67,23 @@ class Engine:
         found = []
         for rule in self.rules:
             memory = self._memories[rule.name]
-            if memory.broken or not all(len(step.group(group)) for group in rule.needs):
-                continue
-            try:
-                found += self._asked(rule, memory, step)
-            except Exception as error:
-                if self._told is None:
-                    raise
-                memory.broken = True
-                self._told(rule, error)
+            found += self._guarded(rule, memory, step, memory)
         if self._absent and self.progress.observed >= NEEDS_PATIENCE:
             found += self.finish(step.number, step.rank)
+        return found
+
+    def foresee(self, step: Step, group: str) -> list[Finding]:
+        """What would be found of a step of which there is no more yet than a group's rows; nothing is remembered.
+
+        Only the rules are asked that look at that group and need no other. What goes on is found at every step: how
+        often to tell of it is a matter of what is told.
+        """
+        step.progress = self.progress
+        found = []
+        for rule in self.rules:
+            if group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}:
+                memory = self._memories[rule.name]
+                found += self._guarded(rule, memory.copy(), step, memory, cooldown=0)
         return found
 
     def finish(self, step: int, rank: int) -> list[Finding]:
@@ -87,18 +98,33 @@ class Engine:
                 found.append(_not_captured(rule, lacking, step, rank))
         return found
 
-    def _asked(self, rule: Rule, memory: _Memory, step: Step) -> list[Finding]:
+    def _guarded(
+        self, rule: Rule, memory: _Memory, step: Step, own: _Memory, cooldown: int | None = None
+    ) -> list[Finding]:
+        """own: the rule's memory, which may be asked on a copy."""
+        if own.broken or not all(len(step.group(group)) for group in rule.needs):
+            return []
+        try:
+            return self._asked(rule, memory, step, rule.cooldown if cooldown is None else cooldown)
+        except Exception as error:
+            if self._told is None:
+                raise
+            own.broken = True
+            self._told(rule, error)
+            return []
+
+    def _asked(self, rule: Rule, memory: _Memory, step: Step, cooldown: int) -> list[Finding]:
         memory.observed += 1
         found = []
         for condition in rule.check(step, memory.state):
             if memory.observed > rule.warmup:
                 track = memory.tracks.setdefault(f"{condition.kind}:{condition.rows.part.phase}", _Track())
-                one = self._tracked(rule, condition, track, step)
+                one = self._tracked(rule, condition, track, step, cooldown)
                 if one is not None:
                     found.append(one)
         return found
 
-    def _tracked(self, rule: Rule, condition: Condition, track: _Track, step: Step) -> Finding | None:
+    def _tracked(self, rule: Rule, condition: Condition, track: _Track, step: Step, cooldown: int) -> Finding | None:
         holds = condition.holds
         anything = bool(holds.any())
         if not anything and not track.active:
@@ -113,7 +139,7 @@ class Engine:
         since[ids[streak == 1]] = step.number
         ripe = streak >= (rule.patience if condition.patience is None else condition.patience)
         first = ripe & (told[ids] < 0)
-        again = ripe & (told[ids] >= 0) & (step.number - told[ids] >= rule.cooldown)
+        again = ripe & (told[ids] >= 0) & (step.number - told[ids] >= cooldown)
         chosen = np.flatnonzero(first if first.any() else again)
         if not len(chosen):
             return None

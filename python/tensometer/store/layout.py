@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from tensometer.store.place import Place
 
 RUN_FILE = "run.json"
+# A request to the monitors of a run.
+STOP_FILE = "stop.json"
 SUFFIX = ".tmz"
 # The kind of the last event of a writer that was closed.
 END = "end"
