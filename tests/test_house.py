@@ -26,10 +26,10 @@ LAYERS = (
     {"checkpoint", "store", "rules"},
     {"actions", "capture", "flags", "scan_report"},
     {"judge", "replay", "scanner", "report"},
-    {"monitor"},
+    {"monitor", "watch"},
     {f"capture.{name}" for name in ("callbacks", "lightning", "transformers", "xgboost")},
     {"cli_output"},
-    {"cli_runs"},
+    {"cli_runs", "cli_watch"},
     {"cli", "__main__"},
 )
 # What a kernel may know: its block, its types, its vectors. Not who calls it, nor how blocks are merged.
