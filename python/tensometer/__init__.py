@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tensometer import actions, rules
     from tensometer._core import (
         Accumulator,
         Comparison,
@@ -21,19 +22,25 @@ if TYPE_CHECKING:
         summarize_many,
         summarize_units,
     )
+    from tensometer.actions import StopTraining
     from tensometer.capture.config import CollectionConfig, MonitorConfig
     from tensometer.monitor import Monitor
+    from tensometer.rules import Finding, Rule
     from tensometer.scanner import scan
     from tensometer.store import Run, Series, open_run
 
 # Everything is imported when it is first used: the command line answers Ctrl-C while NumPy and the core are loaded, and
 # what belongs to training runs costs nothing to those who reduce.
+_MODULES = ("actions", "rules")
 _WHERE = {
     "CollectionConfig": "tensometer.capture.config",
+    "Finding": "tensometer.rules",
     "Monitor": "tensometer.monitor",
     "MonitorConfig": "tensometer.capture.config",
+    "Rule": "tensometer.rules",
     "Run": "tensometer.store",
     "Series": "tensometer.store",
+    "StopTraining": "tensometer.actions",
     "open_run": "tensometer.store",
     "scan": "tensometer.scanner",
 }
@@ -42,21 +49,26 @@ __all__ = [
     "Accumulator",
     "CollectionConfig",
     "Comparison",
+    "Finding",
     "Histogram",
     "LogHistogram",
     "Monitor",
     "MonitorConfig",
+    "Rule",
     "Run",
     "Series",
+    "StopTraining",
     "Summary",
     "SummaryTable",
     "__version__",
+    "actions",
     "compare",
     "dtypes",
     "histogram",
     "isa",
     "isas",
     "open_run",
+    "rules",
     "scan",
     "summarize",
     "summarize_many",
@@ -67,6 +79,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"tensometer.{name}")
     value = getattr(import_module(_WHERE.get(name, "tensometer._core")), name)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""The command line: `tensometer scan`; those for runs are in cli_runs.py."""
+"""The command line: `tensometer scan`; those for runs are in cli_runs.py and cli_watch.py."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ from tensometer._core import __version__
 from tensometer.checkpoint import printable, reason
 from tensometer.cli_output import check_output, output_path, positive, replace, stdout
 from tensometer.cli_runs import add_run_commands
+from tensometer.cli_watch import add_watch_command
 from tensometer.flags import SERVE_DTYPES, Severity
 from tensometer.report import FORMATS, SORT_KEYS, sort_entries, write_report
 from tensometer.report.progress import progress_bar
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_scan(commands)
     add_run_commands(commands)
+    add_watch_command(commands)
     return parser
 
 

@@ -1,13 +1,16 @@
 """Rules beside a training: what a step has captured is judged when it is over."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 
+from tensometer._core import SummaryTable
 from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
 from tensometer.names import UNIT_FACTS
 from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule
 from tensometer.rules.feed import captured_step
+from tensometer.rules.step import Key
 from tensometer.store import Event, Record
 
 
@@ -44,14 +47,22 @@ class Judge:
         for finding in self._engine.judge(step):
             self._found(finding)
 
+    def foresee(
+        self, number: int, phase: str, gradients: Sequence[tuple[Sequence[Key], SummaryTable]]
+    ) -> list[Finding]:
+        """What rules that need nothing but gradients would find of some that are about to be used."""
+        parts = [(phase, keys, table) for keys, table in gradients]
+        step = captured_step(number, time.time(), self._rank, parts, [], self._engine.catalogue)
+        return self._engine.foresee(step, "gradients")
+
     def close(self) -> None:
         """The training is over: tell of the rules that had nothing to judge."""
         for finding in self._engine.finish(self._last, self._rank):
             self._found(finding)
 
 
-def widened(config: MonitorConfig, rules: Sequence[Rule]) -> MonitorConfig:
-    """The settings, and beyond them what the rules read."""
+def widened(config: MonitorConfig, rules: Sequence[Rule], *, before_update: bool = False) -> MonitorConfig:
+    """The settings, and beyond them what the rules read. before_update: gradients are judged at every step."""
     collections = dict(config.collections)
     for group in sorted({group for rule in rules for group in (*rule.needs, *rule.wants)}):
         name, _, suffix = group.partition("/")
@@ -65,4 +76,7 @@ def widened(config: MonitorConfig, rules: Sequence[Rule]) -> MonitorConfig:
         elif suffix in UNIT_FACTS:
             chosen = dataclasses.replace(chosen, unit_counts=True)
         collections[name] = chosen
+    if before_update:
+        chosen = collections.get("gradients") or CollectionConfig()
+        collections["gradients"] = dataclasses.replace(chosen, every=1, steps=None, seconds=None)
     return dataclasses.replace(config, collections=collections)

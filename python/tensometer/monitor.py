@@ -3,12 +3,13 @@
 import atexit
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tensometer.actions import Dump, Request, Runner, StopTraining, actions_of
 from tensometer.capture.checks import check_choice, check_text, check_timeout, whole
 from tensometer.capture.collector import Collector
 from tensometer.capture.config import MonitorConfig
@@ -16,11 +17,13 @@ from tensometer.capture.config_file import ENVIRONMENT, ConfigFile
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.process import process_group, rank_and_size
 from tensometer.capture.recorder import LastWords, unhandled_exception
+from tensometer.capture.sink import Taken
+from tensometer.capture.stop_file import StopFile
 from tensometer.judge import Judge, widened
 from tensometer.notices import warn
 from tensometer.rules import Finding, Rule, Severity
 from tensometer.rules import chosen as chosen_rules
-from tensometer.store import RunWriter
+from tensometer.store import RunWriter, open_place
 
 if TYPE_CHECKING:
     from torch.amp import GradScaler
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
     from tensometer.capture.torch_capture import TorchCapture
 
+# How long the end of a training waits for actions that take their time.
+_ACTION_SECONDS = 10.0
 # How long a process that is told to end by a signal may still store.
 _LAST_SECONDS = 5.0
 
@@ -41,10 +46,11 @@ class Monitor:
     MonitorConfig given by keyword (every=10) win over it. rank, world_size: by default those of torch.distributed, if
     it is initialised, or of RANK and WORLD_SIZE, or one process. strict: raise errors of capture instead of warning
     once. rules: True for the default set, a list of rules, settings of rules or the path of a TOML file of them (see
-    tensometer.rules); what they read is captured too, unless `widen` is false. on_finding: called with each Finding;
-    with it alone, the rules are the default set. A run that is there is continued behind its last step. TypeError,
-    ValueError or OSError for wrong settings; later, TypeError or ValueError for wrong arguments of the methods that say
-    so, and no other error.
+    tensometer.rules); what they read is captured too, unless `widen` is false. on_finding: called with each Finding, or
+    an action or a list of them (see tensometer.actions); with it alone, the rules are the default set. A run that is
+    there is continued behind its last step. TypeError, ValueError or OSError for wrong settings; later, TypeError or
+    ValueError for wrong arguments of the methods that say so, StopTraining where somebody asks for that, and no other
+    error.
     """
 
     def __init__(
@@ -56,16 +62,15 @@ class Monitor:
         world_size: int | None = None,
         strict: bool = False,
         rules: object = None,
-        on_finding: Callable[[Finding], None] | None = None,
+        on_finding: object = None,
         widen: bool = True,
         **settings: Any,
     ) -> None:
         check_choice("strict", strict, (True, False))
         check_choice("widen", widen, (True, False))
-        if on_finding is not None and not callable(on_finding):
-            raise TypeError(f"on_finding: {on_finding!r} cannot be called")
+        actions = actions_of(on_finding)
         self._rules = chosen_rules(rules) if rules is not None or on_finding is None else chosen_rules(True)
-        self._on_finding, self._widen = on_finding, widen
+        self._widen, self._before_update = widen, any(one.before_update for one in actions)
         if config is None:
             config = os.environ.get(ENVIRONMENT) or {}
         self._settings = settings
@@ -78,13 +83,18 @@ class Monitor:
         self._writer = RunWriter(
             url, rank=own_rank, world_size=size, config=chosen.to_dict(), flush_seconds=chosen.flush_seconds
         )
+        names = [rule.name for rule in self._rules]
+        place = open_place(url)
+        self._actions = Runner(actions, run=place.url, rules=names, told=self._action_failed)
+        self._stop: StopTraining | None = None
+        self._stop_file = StopFile(place)
         self._judge = Judge(self._rules, rank=own_rank, found=self._found, told=self._rule_failed)
         observer = self._judge.observe if self._rules else None
         self._collector = Collector(self._writer, chosen, strict=strict, observer=observer)
         self._origin = Origin(self._collector)
         # By name: the model without what wraps it, and its capture.
         self._attached: dict[str, tuple[Module, TorchCapture]] = {}
-        self._closed = False
+        self._closed = self._warned_of_actions = False
         self._last_words: LastWords | None = None
         self._heed_signal()
         atexit.register(self._at_exit)
@@ -95,7 +105,7 @@ class Monitor:
             raise TypeError(f"config: {config!r} is neither a MonitorConfig, a mapping, nor the path of a file")
         given = config.to_dict() if isinstance(config, MonitorConfig) else config
         config = MonitorConfig.from_dict({**given, **self._settings})
-        return widened(config, self._rules) if self._widen else config
+        return widened(config, self._rules, before_update=self._before_update) if self._widen else config
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +151,7 @@ class Monitor:
             origin=self._origin,
             every_pass=self.config.micro_batches,
             clipping=self.config.clipping,
+            veto=self._veto if self._before_update else None,
         )
         self.detach(model)
         self._attached[name] = (inner, capture)
@@ -180,7 +191,10 @@ class Monitor:
         record_booster(self, booster, evals)
 
     def step(self, /, **scalars: object) -> None:
-        """Close the step. By keyword: losses ("loss" is in the name) and metrics, numbers or tensors of one element."""
+        """Close the step. By keyword: losses ("loss" is in the name) and metrics, numbers or tensors of one element.
+
+        StopTraining is raised behind a step if an action asks for it, or another process (docs/actions.md).
+        """
         if self._closed:
             return
         guard = self._collector.guard
@@ -194,8 +208,19 @@ class Monitor:
             guard(self._origin.end_step)
         if captures:
             guard(self._collector.end_step)
+        self._actions.end_step()
+        stop = self._asked_to_stop()
         self._collector.next_step()
         self._begin()
+        if stop is not None:
+            raise stop
+
+    def _asked_to_stop(self) -> StopTraining | None:
+        reason = self._stop_file.asked()
+        stop, self._stop = self._stop or (StopTraining(reason) if reason is not None else None), None
+        if stop is not None:
+            self._collector.event("stopped", {"reason": stop.reason})
+        return stop
 
     def _take_losses_and_metrics(self, scalars: Mapping[str, object]) -> None:
         for collection, of_losses in (("losses", True), ("metrics", False)):
@@ -211,8 +236,34 @@ class Monitor:
         self._collector.event("finding", finding.to_dict())
         if self.config.recorder and finding.severity >= Severity.WARNING and not finding.repeated:
             self._collector.dump(str(finding))
-        if self._on_finding is not None:
-            self._on_finding(finding)
+        for request in self._actions.run(finding):
+            self._heed(request)
+
+    def _heed(self, request: Request) -> None:
+        if isinstance(request, StopTraining):
+            self._stop = self._stop or request
+        elif isinstance(request, Dump) and self.config.recorder:
+            self._collector.dump(request.reason)
+
+    def _veto(self, gradients: Sequence[Taken]) -> bool:
+        """Whether an update is to be left out. If training is to stop, the step is closed, which raises."""
+        findings: list[Finding] = []
+        phase = self._collector.phase_of()
+        self._collector.guard(lambda: findings.extend(self._judge.foresee(self.current_step, phase, gradients)))
+        request = self._actions.foresee(findings) if findings else None
+        if request is None:
+            return False
+        if isinstance(request, StopTraining):
+            self._heed(request)
+            self.step()
+        self._collector.event("update_skipped", {"reason": request.reason})
+        return True
+
+    def _action_failed(self, sentence: str) -> None:
+        self._collector.event("problem", {"error": sentence})
+        if not self._warned_of_actions:
+            self._warned_of_actions = True
+            warn(f"{sentence}; training goes on")
 
     def _rule_failed(self, rule: Rule, error: Exception) -> None:
         self._collector.failed(error, f"the rule {rule.name} is asked no more: ")
@@ -318,6 +369,8 @@ class Monitor:
         self.detach()
         if self._rules:
             self._collector.guard(self._judge.close)
+        self._stop_file.close()
+        self._actions.close(min(_ACTION_SECONDS, self.config.close_seconds))
         self._collector.close()
         self._writer.close(self.config.close_seconds)
 

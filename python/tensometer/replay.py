@@ -1,36 +1,46 @@
 """Rules over a run that is stored, or being stored: in another process, or afterwards."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule, Step
 from tensometer.rules.feed import StoredSteps
 from tensometer.rules.ranks import Together
 from tensometer.rules.settings import chosen
-from tensometer.store import SegmentError, decode_segment, open_place
-from tensometer.store.layout import END, segment_paths
+from tensometer.store import Segment, SegmentError, decode_segment, open_place
+from tensometer.store.layout import END, numbered, rank_folders, segment_number
 from tensometer.store.listing import about_of
 
 
 @dataclass
 class _Rank:
-    """A rank since its process was begun the last time: then its monitor's rules began anew as well."""
+    """What is known of one writer. next: the number of the segment to come. late: when it was missed first.
+
+    engine, steps: of its last launch: where a process is begun again, its monitor's rules begin anew as well.
+    """
 
     engine: Engine
     steps: StoredSteps
-    launch: int
+    launch: int = 0
     last: int = -1
+    next: int = 0
+    late: float | None = None
+    ended: bool = False
+    seen: set[str] = field(default_factory=set)
 
 
 class Replay:
     """The findings of a run, segment by segment. A run that a monitor has judged itself gives the same ones.
 
     rules: as Monitor takes them. told: called with a rule that has raised an exception, and with that; the rule is
-    asked no more. FileNotFoundError where there is no run, TypeError or ValueError for wrong rules. Rules across ranks
-    judge a step when all ranks of the run's world size have come by it, or the others are a minute ahead.
+    asked no more. skipped: called with a sentence for a damaged segment; by default a RuntimeWarning. patience: so many
+    seconds a segment is waited for that is damaged, or missing while later ones are there: as when a run is copied.
+    Rules across ranks judge a step when all ranks of the run's world size have come by it, or the others are a minute
+    ahead. FileNotFoundError where there is no run, TypeError or ValueError for wrong rules.
     """
 
     def __init__(
@@ -39,53 +49,106 @@ class Replay:
         rules: object = True,
         *,
         told: Callable[[Rule, Exception], None] | None = None,
+        skipped: Callable[[str], None] | None = None,
+        patience: float = 0.0,
     ) -> None:
         self._rules: Sequence[Rule] = chosen(rules)
         self._place = open_place(url)
         size = about_of(self._place).get("world_size")
-        self._told = told
+        self._world_size = max(1, size) if isinstance(size, int) else 1
+        self._told, self._skipped, self._patience = told, skipped or _warn, patience
         self._ranks: dict[int, _Rank] = {}
         across = [rule for rule in self._rules if rule.across_ranks]
         self._across = Engine(across, load=reference_steps, told=told)
-        self._together = Together(size if isinstance(size, int) else 1)
-        self._seen: set[str] = set()
+        self._together = Together(self._world_size)
+        self.observed = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether all writers, as many as the run's world size, were closed, and nobody has continued the run."""
+        return len(self._ranks) >= self._world_size and all(one.ended for one in self._ranks.values())
+
+    @property
+    def last_step(self) -> int:
+        """The last step that any writer has stored; -1 before the first."""
+        return max((one.last for one in self._ranks.values()), default=-1)
+
+    @property
+    def ranks(self) -> int:
+        """How many writers there are so far."""
+        return len(self._ranks)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a segment is missed that may still come."""
+        return any(one.late is not None for one in self._ranks.values())
 
     def follow(self) -> Iterator[Finding]:
-        """The findings of what has been stored since the last call. Damaged segments are skipped with a warning."""
-        waiting: dict[int, list[str]] = {}
-        for path, rank in segment_paths(self._place):
-            if path not in self._seen:
-                waiting.setdefault(rank, []).append(path)
-        while waiting:
+        """The findings of what has been stored since the last call. Damaged segments are skipped with a warning.
+
+        OSError where the place does not answer: what was not read by then is read by the next call.
+        """
+        unread: dict[int, list[tuple[str, str]]] = {}
+        for rank, folder in rank_folders(self._place).items():
+            one = self._ranks.setdefault(rank, self._begun(rank))
+            names = [name for name in numbered(self._place, folder) if name not in one.seen]
+            unread[rank] = [(f"{folder}/{name}", name) for name in reversed(names)]
+        while unread := {rank: names for rank, names in unread.items() if names}:
             # The rank that is furthest behind, so that steps to be compared wait for each other as shortly as may be.
-            rank = min(waiting, key=lambda rank: self._ranks[rank].last if rank in self._ranks else -1)
-            yield from self._judged(waiting[rank].pop(0), rank)
-            if not waiting[rank]:
-                del waiting[rank]
+            rank = min(unread, key=lambda rank: self._ranks[rank].last)
+            one = self._ranks[rank]
+            path, name = unread[rank].pop()
+            segment, number = self._read(path), segment_number(name)
+            if (number > one.next or isinstance(segment, str)) and self._waits(one):
+                unread[rank].clear()
+                continue
+            one.seen.add(name)
+            one.next, one.late = max(one.next, number + 1), None
+            if isinstance(segment, str):
+                self._skipped(f"{segment}; it is skipped")
+            else:
+                yield from self._judged(segment, rank, one)
 
     def finish(self) -> Iterator[Finding]:
         """The findings of steps that waited for other ranks, which will store nothing more."""
         yield from self._compared(self._together.rest())
 
-    def _judged(self, path: str, rank: int) -> Iterator[Finding]:
+    def waited(self, seconds: float) -> Iterator[Finding]:
+        """The findings if nothing has come for so many seconds since the last step."""
+        for one in self._ranks.values():
+            if not one.ended:
+                yield from one.engine.waited(seconds)
+
+    def _begun(self, rank: int) -> _Rank:
+        engine = Engine(self._rules, load=reference_steps, told=self._told)
+        return _Rank(engine, StoredSteps(rank, engine.catalogue))
+
+    def _read(self, path: str) -> Segment | str:
+        """The segment, or why it is none."""
         try:
-            segment = decode_segment(self._place.read(path), path)
+            return decode_segment(self._place.read(path), path)
         except SegmentError as error:
-            self._seen.add(path)
-            warnings.warn(f"tensometer: {error}; it is skipped", RuntimeWarning, stacklevel=3)
-            return
-        self._seen.add(path)
-        one = self._ranks.get(rank)
-        if one is None or one.launch != segment.launch:
-            engine = Engine(self._rules, load=reference_steps, told=self._told)
-            one = self._ranks[rank] = _Rank(engine, StoredSteps(rank, engine.catalogue), segment.launch)
+            return str(error)
+
+    def _waits(self, one: _Rank) -> bool:
+        """Whether to wait for a segment that is missing, or of which the rest may be missing."""
+        now = time.monotonic()
+        one.late = now if one.late is None else one.late
+        return now - one.late < self._patience
+
+    def _judged(self, segment: Segment, rank: int, one: _Rank) -> Iterator[Finding]:
+        if segment.launch != one.launch:
+            begun = self._begun(rank)
+            one.engine, one.steps, one.launch = begun.engine, begun.steps, segment.launch
         events = [replace(event, rank=rank) for event in segment.events]
         for step in one.steps.add(segment.columns, segment.tensors, segment.phases, events):
             one.last = step.number
+            self.observed += 1
             yield from one.engine.judge(step)
             if self._across.rules:
                 yield from self._compared(self._together.add(step.numbered_by(self._across.catalogue)))
-        if any(event.kind == END for event in segment.events):
+        one.ended = any(event.kind == END for event in segment.events)
+        if one.ended:
             yield from one.engine.finish(one.last, rank)
             yield from self._compared(self._together.end(rank))
 
@@ -98,3 +161,7 @@ def evaluate(url: str | os.PathLike[str], rules: object = True) -> list[Finding]
     """All findings of a run, in the order of ranks and steps; see Replay. What a rule raises is raised."""
     replay = Replay(url, rules)
     return sorted([*replay.follow(), *replay.finish()], key=lambda finding: finding.rank)
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(f"tensometer: {sentence}", RuntimeWarning, stacklevel=4)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensometer.actions import StopTraining
 from tensometer.capture.deferred import Deferred
 from tensometer.monitor import Monitor
 from tensometer.notices import warn
@@ -37,10 +38,12 @@ class MonitoredLoop:
         self._warned = False
         self._waiting: dict[str, dict[str, Deferred]] = {}
         self.monitor: Monitor | None = None
+        self.stopped = False  # an action has asked for the end, which each framework has its own way to come to
 
     def begin(self, step: int, *, rank: int, world_size: int) -> None:
         """Training begins or goes on: `step` steps are done. A run that is further on is continued behind its end."""
         self.end()
+        self.stopped = False
         target = self._target
         if isinstance(target, Monitor):
             self.monitor = target
@@ -92,6 +95,8 @@ class MonitoredLoop:
         """Run a part of a callback so that no error of it reaches training; those of strict monitors do."""
         try:
             work()
+        except StopTraining:
+            self.stopped = True
         # Whatever goes wrong in capture, training goes on.
         except Exception as error:
             if self._strict:

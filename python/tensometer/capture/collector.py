@@ -338,8 +338,7 @@ class Collector:
             self.failed(error)
             # One that cannot be read does not take the others with it.
             return self._take_each(keys, tensors, phase, settings) if len(keys) > 1 else []
-        self._keep(keys, tensors, table, phase, settings)
-        return [(keys, table)]
+        return [(self._keep(keys, tensors, table, phase, settings), table)]
 
     def _take_each(
         self, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, settings: _Settings
@@ -348,21 +347,23 @@ class Collector:
         for key, tensor in zip(keys, tensors, strict=True):
             try:
                 table = self._summaries([tensor], settings)
-                self._keep([key], [tensor], table, phase, settings)
-                taken.append(([key], table))
+                taken.append((self._keep([key], [tensor], table, phase, settings), table))
             except Exception as error:
                 self.failed(error, f"{key.name}: ")
         return taken
 
     def _keep(
         self, keys: Sequence[TensorKey], tensors: Sequence[Any], table: SummaryTable, phase: str, settings: _Settings
-    ) -> None:
-        self._parts.append(_Part(phase, self._same_as_before(keys), table, settings.due))
+    ) -> Sequence[TensorKey]:
+        """The keys, as the list that is the same in all steps."""
+        keys = self._same_as_before(keys)
+        self._parts.append(_Part(phase, keys, table, settings.due))
         if settings.units or settings.unit_counts:
             self._take_units(keys, tensors, phase, settings)
         if settings.raw:
             for key, tensor in zip(keys, tensors, strict=True):
                 self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
+        return keys
 
     def _take_units(self, keys: Sequence[TensorKey], tensors: Sequence[Any], phase: str, settings: _Settings) -> None:
         for key, tensor in zip(keys, tensors, strict=True):

@@ -30,7 +30,8 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
     rank when training begins and closed when it ends, also by an exception. settings: those of that Monitor.
     Recorded are the module and all its optimizers as by Monitor.attach, under the module's own names; `loss`, which
     training_step returned (of the last batch, if several are accumulated); and what is logged with self.log, under its
-    name: in the collection `losses` if "loss" is in the name, else `metrics`, of validation in the phase "eval". A step
+    name: in the collection `losses` if "loss" is in the name, else `metrics`, of validation in the phase "eval". If an
+    action stops the training, the trainer does so behind the next batch. A step
     is closed when the next begins, so that what is logged or validated after it belongs to it; what is logged between
     two captured steps is recorded with the second. Steps are numbered by trainer.global_step before them; where several
     optimizers step in a batch, which global_step counts apiece, by batches from there.
@@ -49,6 +50,7 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
     def on_train_batch_start(self, trainer: Any, *_: object) -> None:
         """Close the step before, if its optimizers have stepped."""
         self._loop.guard(partial(self._end_step, trainer))
+        trainer.should_stop = trainer.should_stop or self._loop.stopped
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: object) -> None:
         """Keep the loss and what was logged."""

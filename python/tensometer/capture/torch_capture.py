@@ -1,6 +1,6 @@
 """PyTorch: a model and its optimizers, trained by an ordinary loop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from tensometer._core import share_openmp
 from tensometer.capture.nonfinite import Origin
-from tensometer.capture.sink import Sink
+from tensometer.capture.sink import Sink, Taken
 from tensometer.capture.torch_clipping import UnclippedNorm
 from tensometer.capture.torch_closures import before_update
 from tensometer.capture.torch_distributed import is_replicated
@@ -26,6 +26,9 @@ from tensometer.store import TensorKey
 # gradients are still being accumulated, they are captured in the next in which one comes.
 _OF_AN_UPDATE = ("gradients", "updates", "loop")
 
+# Asked with gradients that are about to be used whether they must not be.
+Veto = Callable[[Sequence[Taken]], bool]
+
 
 class TorchCapture:
     """Hooks on a model, its optimizers, and its loss.
@@ -33,6 +36,8 @@ class TorchCapture:
     Gradients are those that an optimizer is about to use, after unscaling and clipping: those of its parameters at its
     first step within a step of the monitor. Those of other parameters are taken when the step ends. Updates are what
     all its steps within one of the monitor changed.
+
+    veto: may forbid an optimizer's first step within one of the monitor; what it raises keeps the weights as they are.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class TorchCapture:
         origin: Origin,
         every_pass: bool,
         clipping: bool,
+        veto: Veto | None = None,
     ) -> None:
         _check_module("model", model)
         if loss is not None:
@@ -66,6 +72,7 @@ class TorchCapture:
         self._steps = [0] * len(optimizers)
         self._used: set[str] = set()
         self._owed: list[set[str]] = [set() for _ in optimizers]
+        self._veto, self._left_out = veto, set[int]()
         self._scale: float | None = None
         self._handles: list[Any] = []
         for number, optimizer in enumerate(optimizers):
@@ -75,6 +82,7 @@ class TorchCapture:
         """Get ready for what the new step captures."""
         self._steps = [0] * len(self._optimizers)
         self._used.clear()
+        self._left_out.clear()
         self._parameters.begin_step()
         self._gradients.begin_step()
         self._modules.begin_step()
@@ -88,7 +96,7 @@ class TorchCapture:
         for number, steps in enumerate(self._steps):
             if steps == 0:
                 self._without_update(number)
-            else:
+            elif self._updated(number):
                 self._sink.guard(self._updates[number].after)
         self._gradients.end_step(self._parameters.all())
         self._modules.end_step(trained=any(self._steps) or self._gradients.norm is not None)
@@ -112,9 +120,26 @@ class TorchCapture:
         if self._unclipped is not None:
             self._unclipped.before_update()
         if self._owed[number] or any(map(self._sink.wants, _OF_AN_UPDATE)):
-            self._sink.guard(partial(self._take_before, number))
+            taken: list[Taken] = []
+            self._sink.guard(lambda: taken.extend(self._take_before(number)))
+            if self._veto is not None and taken:
+                self._ask(self._veto, number, taken)
 
-    def _take_before(self, number: int) -> None:
+    def _ask(self, veto: Veto, number: int, taken: Sequence[Taken]) -> None:
+        self._left_out.add(number)  # also if the training is stopped here
+        if not veto(taken):
+            self._left_out.remove(number)
+            return
+        # Optimizers pass by what has no gradient: weight, state and count of steps stay as they are.
+        for group in self._optimizers[number].param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def _updated(self, number: int) -> int:
+        """How many of an optimizer's steps were not left out."""
+        return self._steps[number] - (number in self._left_out)
+
+    def _take_before(self, number: int) -> list[Taken]:
         if self._owed[number]:
             self._sink.capture_late(self._owed[number])
             self._owed[number] = set()
@@ -122,9 +147,10 @@ class TorchCapture:
         # Only optimizers that unscale by themselves are handed scaled gradients, and tell so by this attribute.
         scale = getattr(self._optimizers[number], "grad_scale", None)
         parameters = self._unused(number)
-        self._gradients.take(parameters, scale)
+        taken = self._gradients.take(parameters, scale)
         if self._sink.wants("updates"):
             self._updates[number].before(parameters)
+        return taken
 
     def _unused(self, number: int) -> Sequence[Parameter]:
         """An optimizer's parameters that none has used in this step before: of several that share some, the first."""
@@ -177,7 +203,7 @@ class TorchCapture:
         values: dict[str, float] = {}
         for number, optimizer in enumerate(self._optimizers):
             several = f"{number}/" if len(self._optimizers) > 1 else ""
-            values[f"{self._prefix}{several}optimizer_steps"] = self._steps[number]
+            values[f"{self._prefix}{several}optimizer_steps"] = self._updated(number)
             for index, group in enumerate(optimizer.param_groups):
                 for setting, name in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
                     if setting in group:

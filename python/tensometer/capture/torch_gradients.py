@@ -6,7 +6,7 @@ import torch
 
 from tensometer._core import SummaryTable, norm
 from tensometer.capture.nonfinite import Origin
-from tensometer.capture.sink import Sink
+from tensometer.capture.sink import Sink, Taken
 from tensometer.capture.torch_parameters import Parameter
 from tensometer.capture.torch_tensors import not_finite
 
@@ -25,10 +25,10 @@ class GradientCapture:
         """Forget the gradients of the step before."""
         self._tables, self._left_out = [], 0
 
-    def take(self, parameters: Sequence[Parameter], scale: torch.Tensor | None = None) -> None:
+    def take(self, parameters: Sequence[Parameter], scale: torch.Tensor | None = None) -> list[Taken]:
         """Record the gradients that there are. scale: what to divide them by."""
         if not self._sink.wants("gradients"):
-            return
+            return []
         self._note_missing(parameters)
         parts = [
             one.part("gradients", one.tensor.grad if scale is None else one.tensor.grad / scale)
@@ -43,6 +43,7 @@ class GradientCapture:
         if broken:
             # Backward runs from the last layer to the first: the last in the model's order was reached first.
             self._origin.report("gradient", {"parameters": [key.name for key in reversed(broken)]})
+        return taken
 
     @property
     def norm(self) -> float | None:

@@ -22,7 +22,8 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
     the trainer logs (`loss`, `grad_norm`, `learning_rate`, ...): in the collection `losses` if "loss" is in the name,
     else `metrics`; those of evaluation (`eval_loss`, ...) in the phase "eval". A step is closed when the next begins,
     so that what is logged or evaluated after it belongs to it; what is logged between two captured steps is recorded
-    with the second. Nothing tells a callback of an exception: then the run is closed when the interpreter ends.
+    with the second. If an action stops the training, the trainer does so behind the next step. Nothing tells a callback
+    of an exception: then the run is closed when the interpreter ends.
     """
 
     def __init__(self, monitor: Monitor | str | os.PathLike[str], **settings: Any) -> None:
@@ -37,6 +38,7 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Close the step before."""
         self._loop.guard(self._end_step)
+        control.should_training_stop = control.should_training_stop or self._loop.stopped
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The optimizer has stepped."""

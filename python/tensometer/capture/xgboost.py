@@ -42,10 +42,10 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """Record a round, and close the step. Training goes on."""
+        """Record a round, and close the step. Training goes on, unless an action stops it."""
         self._loop.guard(partial(self._record, model, evals_log))
         self._loop.guard(self._loop.end_step)
-        return False
+        return self._loop.stopped
 
     def after_training(self, model: Any) -> Any:
         """Finish the run."""

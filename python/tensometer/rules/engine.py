@@ -26,6 +26,11 @@ class _Memory:
     tracks: dict[str, "_Track"] = field(default_factory=dict)
     broken: bool = False
 
+    def copy(self) -> "_Memory":
+        """Another that remembers the same."""
+        tracks = {kind: _Track(State(track.state.values()), track.active) for kind, track in self.tracks.items()}
+        return _Memory(State(self.state.values()), self.observed, tracks, self.broken)
+
 
 @dataclass
 class _Track:
@@ -72,9 +77,24 @@ class Engine:
         found = []
         for rule in self.rules:
             if not rule.across_ranks and _has_needs(rule, step):
-                found += self._asked(rule, step, rule.check, step)
+                found += self._asked(rule, self._memories[rule.name], step, rule.check, step)
         if self._absent and self.progress.observed >= NEEDS_PATIENCE:
             found += self.finish(step.number, step.rank)
+        return found
+
+    def foresee(self, step: Step, group: str) -> list[Finding]:
+        """What would be found of a step of which there is no more yet than a group's rows; nothing is remembered.
+
+        Only the rules are asked that look at that group and need no other. What goes on is found at every step: how
+        often to tell of it is a matter of what is told.
+        """
+        step.progress, step.runs = self.progress, self._runs.step
+        found = []
+        for rule in self.rules:
+            alone = group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}
+            if alone and not rule.across_ranks and _has_needs(rule, step):
+                memory = self._memories[rule.name].copy()
+                found += self._asked(rule, memory, step, rule.check, step, cooldown=0)
         return found
 
     def waited(self, seconds: float) -> list[Finding]:
@@ -86,7 +106,7 @@ class Engine:
             memory = self._memories[rule.name]
             condition = rule.check_pause(self._last, seconds, memory.state)
             if condition is not None and memory.observed > rule.warmup and not memory.broken:
-                found.append(self._followed(rule, condition, memory, self._last))
+                found.append(self._followed(rule, condition, memory, self._last, rule.cooldown))
         return [one for one in found if one is not None]
 
     def judge_ranks(self, steps: Sequence[Step]) -> list[Finding]:
@@ -96,7 +116,7 @@ class Engine:
         for rule in self.rules:
             having = [step for step in steps if _has_needs(rule, step)]
             if rule.across_ranks and len(having) > 1:
-                found += self._asked(rule, having[0], rule.check_ranks, having)
+                found += self._asked(rule, self._memories[rule.name], having[0], rule.check_ranks, having)
         return found
 
     def _follow(self, step: Step) -> None:
@@ -118,35 +138,42 @@ class Engine:
         return found
 
     def _asked(
-        self, rule: Rule, step: Step, check: Callable[[Any, State], Iterable[Condition]], given: object
+        self,
+        rule: Rule,
+        memory: _Memory,
+        step: Step,
+        check: Callable[[Any, State], Iterable[Condition]],
+        given: object,
+        cooldown: int | None = None,
     ) -> list[Finding]:
-        memory = self._memories[rule.name]
-        if memory.broken:
+        """memory: the rule's own, or a copy of it. cooldown: other than the rule's own."""
+        own = self._memories[rule.name]
+        if own.broken:
             return []
         try:
-            return self._judged(rule, step, memory, check(given, memory.state))
+            conditions = check(given, memory.state)
+            return self._judged(rule, memory, step, conditions, rule.cooldown if cooldown is None else cooldown)
         except Exception as error:
             if self._told is None:
                 raise
-            memory.broken = True
+            own.broken = True
             self._told(rule, error)
             return []
 
-    def _judged(self, rule: Rule, step: Step, memory: _Memory, conditions: Iterable[Condition]) -> list[Finding]:
+    def _judged(
+        self, rule: Rule, memory: _Memory, step: Step, conditions: Iterable[Condition], cooldown: int
+    ) -> list[Finding]:
         memory.observed += 1
         found = []
         for condition in conditions:
             if memory.observed > rule.warmup:
-                one = self._followed(rule, condition, memory, step)
+                one = self._followed(rule, condition, memory, step, cooldown)
                 if one is not None:
                     found.append(one)
         return found
 
-    def _followed(self, rule: Rule, condition: Condition, memory: _Memory, step: Step) -> Finding | None:
+    def _followed(self, rule: Rule, condition: Condition, memory: _Memory, step: Step, cooldown: int) -> Finding | None:
         track = memory.tracks.setdefault(f"{condition.kind}:{condition.rows.part.phase}", _Track())
-        return self._tracked(rule, condition, track, step)
-
-    def _tracked(self, rule: Rule, condition: Condition, track: _Track, step: Step) -> Finding | None:
         holds = condition.holds
         anything = bool(holds.any())
         if not anything and not track.active:
@@ -161,7 +188,7 @@ class Engine:
         since[ids[streak == 1]] = step.number
         ripe = streak >= (rule.patience if condition.patience is None else condition.patience)
         first = ripe & (told[ids] < 0)
-        again = ripe & (told[ids] >= 0) & (step.number - told[ids] >= rule.cooldown)
+        again = ripe & (told[ids] >= 0) & (step.number - told[ids] >= cooldown)
         chosen = np.flatnonzero(first if first.any() else again)
         if not len(chosen):
             return None

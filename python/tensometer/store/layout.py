@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from tensometer.store.place import Place
 
 RUN_FILE = "run.json"
+# A request to the monitors of a run.
+STOP_FILE = "stop.json"
+# What `tensometer watch` has found.
+FINDINGS_FILE = "findings.jsonl"
 SUFFIX = ".tmz"
 # The kind of the last event of a writer that was closed.
 END = "end"
@@ -36,10 +40,11 @@ def rank_folders(place: Place) -> dict[int, str]:
 def numbered(place: Place, folder: str) -> list[str]:
     """Names of a folder's segments or raw tensors, in the order of their numbers: of each all that came before it."""
     found = _listed(place, folder)
-    if found and len(found) <= _number(found[-1]):
+    if found and len(found) <= segment_number(found[-1]):
         # A listing is no snapshot: it may have missed a file that was written meanwhile, and have met a later one. What
         # came before that is there by now; what a second listing shows beyond it may have such gaps again.
-        found = sorted({*found, *(name for name in _listed(place, folder) if _number(name) <= _number(found[-1]))})
+        last = segment_number(found[-1])
+        found = sorted({*found, *(name for name in _listed(place, folder) if segment_number(name) <= last)})
     return found
 
 
@@ -47,7 +52,8 @@ def _listed(place: Place, folder: str) -> list[str]:
     return [name for name in place.names(folder) if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdecimal()]
 
 
-def _number(name: str) -> int:
+def segment_number(name: str) -> int:
+    """The number in the name of a segment or raw tensor."""
     return int(name[: -len(SUFFIX)])
 
 

@@ -15,9 +15,13 @@ _LOCAL = ("file", "local")
 
 
 class Place(Protocol):
-    """A folder of files with names such as `rank-00000/000000007.tmz`. Errors of the system are OSErrors."""
+    """A folder of files with names such as `rank-00000/000000007.tmz`. Errors of the system are OSErrors.
+
+    folder: where it is, if that is on this machine's file system.
+    """
 
     url: str
+    folder: Path | None
 
     def read(self, name: str) -> bytes:
         """The whole file; FileNotFoundError if there is none."""
@@ -45,6 +49,7 @@ class _LocalPlace:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.url = str(root)
+        self.folder: Path | None = root
 
     def read(self, name: str) -> bytes:
         """The whole file; see Place."""
@@ -103,6 +108,7 @@ class _FsspecPlace:
         # What has no way of its own to put a whole file writes it through an open one.
         self._has_folders = type(self._files).pipe_file is fsspec.AbstractFileSystem.pipe_file
         self.url = url
+        self.folder: Path | None = None
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")

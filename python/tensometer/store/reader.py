@@ -133,8 +133,8 @@ class Run:
     def events(self, kind: str | None = None, rank: int | None = None) -> list[Event]:
         """Facts that are no numbers, in the order of their steps, then in the order of writing; each tells its rank.
 
-        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, recorder, interrupted,
-        raw, end. KeyError for an unknown rank.
+        Kinds are nonfinite, problem, config, gradients_missing, activations_not_seen, finding, update_skipped, stopped,
+        recorder, interrupted, raw, end. KeyError for an unknown rank.
         """
         ranks = self._ranks(rank)
         found = [event for event in self._events if kind in (None, event.kind) and event.rank in ranks]

@@ -1,0 +1,163 @@
+"""Actions that reach beyond the process: they work beside a training and from another machine alike."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from typing import Any, Unpack
+from urllib.parse import urlsplit
+
+from tensometer._core import __version__
+from tensometer.actions.base import Action, Filter, Limits, PermanentError, check_seconds
+from tensometer.extras import require
+from tensometer.rules import Finding, Severity
+from tensometer.store import open_place
+from tensometer.store.layout import STOP_FILE
+
+# Seconds between attempts at what may be away for a while.
+PAUSES = (1.0, 4.0, 16.0, 60.0)
+# What a server answers that is busy; other refusals are meant.
+_BUSY = (408, 425, 429)
+
+
+def webhook(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 10.0,
+    pauses: Sequence[float] = PAUSES,
+    **limits: Unpack[Filter],
+) -> Action:
+    """POST the finding as JSON: {"text": a sentence, "run": the run's URL, "finding": as in findings.jsonl}.
+
+    Tried again after each of the `pauses` (seconds) while there is no answer or the server is busy. ValueError for a
+    URL that is not of http or https.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url: {url!r:.100} is not a text")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("url: a webhook begins with http:// or https:// and the name of a host")
+    check_seconds("timeout", timeout)
+    told = f"webhook {parts.scheme}://{parts.hostname}"  # without path and query, which are often the password
+    more = {"Content-Type": "application/json", "User-Agent": f"tensometer/{__version__}", **(headers or {})}
+    opener = urllib.request.build_opener(_NoRedirect)
+
+    def do(finding: Finding, run: str) -> None:
+        request = urllib.request.Request(url, body(finding, run), dict(more), method="POST")
+        try:
+            with opener.open(request, timeout=timeout) as answer:
+                answer.read(1 << 16)
+        except urllib.error.HTTPError as error:
+            error.close()
+            sentence = f"the server answered {error.code} {error.reason}"
+            raise (OSError if error.code >= 500 or error.code in _BUSY else PermanentError)(sentence) from None
+        except HTTPException as error:
+            raise OSError(f"the answer is none of HTTP: {error!r:.100}") from None
+
+    return Action(told, do, Limits(**limits), background=True, pauses=tuple(pauses))
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Following would drop the body: the answer is then an error as any other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None: do not follow."""
+
+
+def body(finding: Finding, run: str) -> bytes:
+    """What webhooks and commands get."""
+    return json.dumps({"text": _text(finding, run), "run": run, "finding": finding.to_dict()}).encode()
+
+
+def _text(finding: Finding, run: str) -> str:
+    return f"{run}: {finding}" if run else str(finding)
+
+
+def command(arguments: str | Sequence[str], *, timeout: float = 60.0, **limits: Unpack[Filter]) -> Action:
+    """Run a program with the JSON of webhook() on its standard input.
+
+    arguments: a list, or a text that is split as a shell would; there is no shell. Another exit code than 0, or more
+    than `timeout` seconds (then it is killed), is a failure.
+    """
+    check_seconds("timeout", timeout)
+    given = shlex.split(arguments) if isinstance(arguments, str) else list(arguments)
+    if not given or not all(isinstance(one, str) for one in given):
+        raise ValueError(f"arguments: {arguments!r:.100} is no program with its arguments")
+
+    def do(finding: Finding, run: str) -> None:
+        try:
+            done = subprocess.run(given, input=body(finding, run), capture_output=True, timeout=timeout, check=False)
+        except OSError as error:
+            raise PermanentError(f"cannot be run: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise PermanentError(f"took more than {timeout:g} seconds") from None
+        if done.returncode:
+            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise PermanentError(f"exit code {done.returncode}" + (f": {last:.200}" if last else ""))
+
+    return Action(f"command {os.path.basename(given[0])}", do, Limits(**limits), background=True)  # noqa: PTH119
+
+
+def notify(
+    url: str | Sequence[str], *, title: str = "tensometer", pauses: Sequence[float] = PAUSES, **limits: Unpack[Filter]
+) -> Action:
+    """Tell people by e-mail, SMS, chat and whatever else the apprise library knows by URLs such as `mailto://`.
+
+    ImportError without that library, ValueError for a URL that it does not know.
+    """
+    apprise = require("apprise", extra="notify", purpose="notify()")
+    urls = [url] if isinstance(url, str) else list(url)
+    sender = apprise.Apprise()
+    for one in urls:
+        if not isinstance(one, str) or not sender.add(one):
+            kind = one.partition("://")[0] if isinstance(one, str) and "://" in one else "without ://"
+            raise ValueError(f"url: apprise does not understand this URL ({kind:.20})")
+    kinds = ", ".join(one.partition("://")[0] for one in urls)
+
+    def do(finding: Finding, run: str) -> None:
+        bad = finding.severity >= Severity.ERROR
+        causes = "\n".join(f"- {one}" for one in (*finding.causes, *finding.remedies))
+        message = _text(finding, run) + (f"\n{causes}" if causes else "")
+        kind = apprise.NotifyType.FAILURE if bad else apprise.NotifyType.WARNING
+        if not sender.notify(title=title, body=message, notify_type=kind, body_format=apprise.NotifyFormat.TEXT):
+            raise OSError("apprise could not deliver it")
+
+    return Action(f"notify {kinds}", do, Limits(**limits), background=True, pauses=tuple(pauses))
+
+
+def signal_process(process: int, number: int = signal.SIGTERM, **limits: Unpack[Filter]) -> Action:
+    """Send a signal to a process of this machine. severity: by default "error"."""
+    if isinstance(process, bool) or not isinstance(process, int):
+        raise TypeError(f"process: {process!r} is not the number of a process")
+    if process < 2:  # 0 and less are groups of processes, 1 is the first of all
+        raise ValueError(f"process: {process} is not the number of a process")
+    chosen = signal.Signals(number)
+    given = Limits.of(limits, severity=Severity.ERROR)
+    return Action(f"signal {chosen.name} to {process}", lambda finding, run: os.kill(process, chosen), given)
+
+
+def request_stop(run: str | os.PathLike[str] = "", **limits: Unpack[Filter]) -> Action:
+    """Ask for the end of a run through a file in it, which every monitor of the run sees at its next step.
+
+    run: by default the one that the finding is of. severity: by default "error".
+    """
+
+    def do(finding: Finding, url: str) -> None:
+        ask_to_stop(os.fspath(run) or url, str(finding))
+
+    given = Limits.of(limits, severity=Severity.ERROR)
+    return Action("request_stop", do, given, background=True, pauses=PAUSES)
+
+
+def ask_to_stop(run: str | os.PathLike[str], reason: str) -> None:
+    """Leave the request in a run; see docs/format.md. OSError if that cannot be done."""
+    request = {"request": "stop", "reason": reason, "time": time.time(), "id": uuid.uuid4().hex}
+    open_place(run).write(STOP_FILE, json.dumps(request).encode() + b"\n", replace=True)

@@ -1,0 +1,138 @@
+"""One run that is followed."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tensometer.actions import Action, Runner
+from tensometer.checkpoint import reason
+from tensometer.replay import Replay
+from tensometer.rules import Finding, Rule
+from tensometer.store import open_place
+from tensometer.watch.findings_file import FindingsFile
+
+# How long a segment is waited for that is missing while later ones are there.
+_PATIENCE = 5.0
+# Actions that take their time are waited for at the end.
+_ACTION_SECONDS = 30.0
+
+
+@dataclass
+class Status:
+    """What is known of a run. sentence: why nothing is known at present, or ""."""
+
+    run: str
+    step: int = -1
+    observed: int = 0
+    ranks: int = 0
+    begun: bool = False
+    ended: bool = False
+    sentence: str = ""
+
+
+class Followed:
+    """Judges what a run has stored since the last look, writes findings down, and acts on new ones.
+
+    found: called with each finding and whether it is new. note: called with sentences about what is wrong. file: where
+    findings are written; None for none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        rules: Sequence[Rule],
+        *,
+        file: FindingsFile | None,
+        actions: Sequence[Action],
+        found: Callable[[Finding], None],
+        note: Callable[[str], None],
+        once: bool = False,
+    ) -> None:
+        self._place = open_place(url)
+        folder = self._place.folder
+        self.folder = None if folder is None else folder.absolute()
+        self.url = url
+        self._name = self._place.url if self.folder is None else str(self.folder)
+        self._rules, self._file, self._found, self._note, self._once = rules, file, found, note, once
+        names = [rule.name for rule in rules]
+        self._runner = Runner(actions, run=self._name, rules=names, told=note)
+        self._replay: Replay | None = None
+        self._waiting: list[Finding] = []
+        self._trouble: dict[str, str] = {}
+        self.news = time.monotonic()
+
+    def look(self) -> Status:
+        """Judge what is new. FileNotFoundError, TypeError or ValueError if there is no run, and none is waited for."""
+        before = self._replay.observed if self._replay else -1
+        try:
+            if self._replay is None:
+                patience = 0.0 if self._once else _PATIENCE
+                self._replay = Replay(
+                    self.url, self._rules, told=self._rule_failed, skipped=self._note, patience=patience
+                )
+            for finding in self._replay.follow():
+                self._waiting.append(finding)
+                self._found(finding)
+            self._well("run")
+        except OSError as error:
+            if self._once:
+                raise
+            if not (self._replay is None and isinstance(error, FileNotFoundError)):
+                self._ill("run", error)
+        self._write_and_act()
+        if self._replay is not None and self._replay.observed != before:
+            self.news = time.monotonic()
+        return self.status
+
+    @property
+    def status(self) -> Status:
+        """What is known of the run."""
+        replay = self._replay
+        sentence = "; ".join(self._trouble.values())
+        if replay is None:
+            return Status(self.url, sentence=sentence or "there is no run yet")
+        ended = replay.ended and not self._trouble and not replay.waits
+        return Status(self.url, replay.last_step, replay.observed, replay.ranks, True, ended, sentence)
+
+    def _write_and_act(self) -> None:
+        # Written first: what is done for a finding that is not would be done again after a restart.
+        findings = self._waiting
+        new = [True] * len(findings)
+        if findings and self._file is not None:
+            try:
+                new = self._file.add((self._name, finding) for finding in findings)
+                self._well("file")
+            except OSError as error:
+                self._ill("file", error)
+                if not self._gone_for_good(error):
+                    return
+                self._file = None
+        self._waiting = []
+        for finding, first in zip(findings, new, strict=True):
+            # What actions ask of a training cannot be had from here.
+            if first:
+                self._runner.run(finding)
+        self._runner.tell()
+
+    def _gone_for_good(self, error: OSError) -> bool:
+        """Whether findings cannot be written, so that it is better to act without."""
+        return self._once or isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError)
+
+    def _ill(self, what: str, error: OSError) -> None:
+        name = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else self.url
+        sentence = f"{name}: {reason(error)}"
+        if what not in self._trouble:
+            self._note(f"{sentence}; " + ("it is tried again" if what == "run" else "findings are not written"))
+        self._trouble[what] = sentence
+
+    def _well(self, what: str) -> None:
+        if self._trouble.pop(what, None) is not None:
+            self._note(f"{self.url}: is back" if what == "run" else f"{self.url}: findings are written again")
+
+    def _rule_failed(self, rule: Rule, error: Exception) -> None:
+        self._note(f"{self.url}: the rule {rule.name} is asked no more: {type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """Wait for actions that take their time."""
+        self._runner.close(_ACTION_SECONDS)
