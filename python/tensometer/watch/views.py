@@ -14,6 +14,8 @@ from tensometer.rules import Finding, Severity
 from tensometer.watch.followed import Status
 
 _STYLES = {Severity.FATAL: "bold red", Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
+# Columns that are cut where a terminal is narrow.
+_LONG = ("run", "worst", "what", "")
 # Seconds over which the speed of a run is taken.
 _SPEED = 30.0
 
@@ -86,10 +88,11 @@ class LiveView:
         self._speeds: dict[str, deque[tuple[float, int]]] = {}
 
     def found(self, run: str, finding: Finding) -> None:
-        """A line above the tables."""
+        """A line above the tables, unless it goes on from an earlier one."""
         self._counts.setdefault(run, Counter())[finding.severity] += 1
         self._rules.setdefault(finding.rule, _Seen(finding)).add(run, finding)
-        self._print(line_of(run if self._several else "", finding), _STYLES[finding.severity])
+        if not finding.repeated:
+            self._print(line_of(run if self._several else "", finding), _STYLES[finding.severity])
 
     def note(self, sentence: str) -> None:
         """A line above the tables."""
@@ -134,7 +137,7 @@ class LiveView:
             (one.worst.severity.label, one.worst.rule, str(len(one.tensors)), one.worst.tensor, one.steps, one.sentence)
             for one in worst[:height]
         ]
-        return _table(("", "rule", "tensors", "worst", "steps", "what"), rows)
+        return _table(("severity", "rule", "tensors", "worst", "steps", "what"), rows)
 
 
 class _Seen:
@@ -167,8 +170,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    for heading in headings:
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for at, heading in enumerate(headings):
+        width = max(len(heading), *(len(row[at]) for row in rows))
+        table.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=1 if heading in _LONG else width)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table
