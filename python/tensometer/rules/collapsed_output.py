@@ -21,7 +21,7 @@ class CollapsedOutput(Rule):
     compared with every target; then the mean of the targets is the best one for all. `probabilities`: cross entropy,
     which takes logits, gets numbers from 0 to 1 that add up to 1: they differ by 1 at most.
 
-    Defaults: share 0.01: healthy networks begin at 0.01 to 0.5 nats, and grow from the first updates on. patience 10.
+    Defaults: share 0.002: healthy networks begin at 0.002 to 0.5 nats (deep sigmoids least), and grow. patience 20.
 
     Needs: `predictions`, `labels`: a loss module that is attached. Costs: a summary of every unit of the predictions.
 
@@ -45,8 +45,8 @@ class CollapsedOutput(Rule):
         "see the findings of other rules",
     )
 
-    patience: int = 10
-    share: float = 0.01
+    patience: int = 20
+    share: float = 0.002
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge pairs of predictions and targets in their order."""

@@ -26,9 +26,9 @@ class DyingReLU(Rule):
     are not seen: of a model without modules the outputs of layers are judged, and the same share of the gradient of the
     weight must be exactly zero.
 
-    Defaults: share 0.6. Networks of ReLU that learn well on batches of 32 have at most 0.4 such units, those that a
+    Defaults: share 0.7. Networks of ReLU that learn well on batches of 32 have at most 0.4 such units, those that a
     learning rate has killed 0.8 or more. samples 16: an active unit that is above zero for one sample in eight passes
-    for inactive in a batch of 16 once in eight steps, and never in three steps at 60 % of a layer. patience 3.
+    for inactive in a batch of 16 once in eight steps, and never in three steps at 70 % of a layer. patience 3.
 
     Needs: `gradients`. Looks at `activations/inactive_units`. Costs: a summary of every unit of each activation.
 
@@ -45,7 +45,7 @@ class DyingReLU(Rule):
     remedies = ("a smaller learning rate, or a warm-up", "LeakyReLU or GELU", "a normalization before the activation")
 
     patience: int = 3
-    share: float = 0.6
+    share: float = 0.7
     samples: int = 16
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:

@@ -44,23 +44,25 @@ class LowVariance(Rule):
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge the inputs, then the modules from the last one back."""
         inputs, outputs = (self.rows(step, name, where=_has_samples) for name in ("inputs", "activations"))
-        spreads = [self._spread(step, inputs), self._spread(step, outputs)]
-        alike, constant = (spread <= self.share for spread in spreads)
+        spread = beside(step, inputs, "inputs/unit_spread")
+        alike = self._constant(inputs, spread)
         same = len(inputs) > 0 and bool(alike.all()) and step.progress.updated
-        sentence = "all samples are the same in {tensor}: they differ by {value:.1g} of their size"
-        yield Condition(inputs, alike & same, sentence, spreads[0], self.share, kind="inputs")
+        sentence = "all samples are the same in {tensor}: they differ by {value:.1g}"
+        limit = self.share * inputs["rms"]
+        yield Condition(inputs, alike & same, sentence, spread, limit, kind="inputs")
 
+        spread = beside(step, outputs, "activations/unit_spread")
+        constant = self._constant(outputs, spread)
         holds = constant & step.progress.updated & (not same)
         differ = np.flatnonzero(~constant)
         holds[: differ[-1] if len(differ) else 0] = False
-        sentence = "{tensor} is the same for all samples: they differ by {value:.1g} of its size"
-        yield Condition(outputs, holds, sentence, spreads[1], self.share, kind="outputs")
+        sentence = "{tensor} is the same for all samples: they differ by {value:.1g}"
+        limit = self.share * outputs["rms"]
+        yield Condition(outputs, holds, sentence, spread, limit, kind="outputs")
 
-    def _spread(self, step: Step, rows: Group) -> Array:
-        spread = beside(step, rows, f"{rows.part.group}/unit_spread")
-        relative = np.divide(spread, rows["rms"], out=np.zeros(len(rows)), where=rows["rms"] > 0)
+    def _constant(self, rows: Group, spread: Array) -> Array:
         # What is not finite is another rule's.
-        found: Array = np.where(rows["nonfinite"] > 0, np.inf, relative)
+        found: Array = (spread <= self.share * rows["rms"]) & (rows["nonfinite"] == 0)
         return found
 
 

@@ -43,12 +43,13 @@ class NormalizationFrozen(Rule):
         still = np.full(len(rows), step.progress.updated)
         for statistic in ("sum", "l2"):
             still &= ~_changed(rows, statistic, state, len(step.catalogue))
-        moving = set(_moving(step, state))
+        outputs = [step.group("activations", phase) for phase in step.phases("activations")]
+        moves = [_changed(some, "l2", state, len(step.catalogue)) for some in outputs]
         if still.any():
+            moving = {some.names[at] for some, of in zip(outputs, moves, strict=True) for at in np.flatnonzero(of)}
             trained = set(_trained(step))
             modules = [name.removesuffix(".running_mean") for name in rows.names]
-            seen = any(step.phases("activations"))
-            still &= [f"{module}.weight" in trained and (not seen or module in moving) for module in modules]
+            still &= [f"{module}.weight" in trained and (not outputs or module in moving) for module in modules]
         sentence = "{tensor} stands still while the weight of its module is trained"
         yield Condition(rows, still, sentence, 0.0, 0.0)
 
@@ -63,14 +64,6 @@ def _changed(rows: Group, statistic: str, state: State, count: int) -> Array:
     changed: Array = before[rows.ids] != rows[statistic]
     before[rows.ids] = rows[statistic]
     return changed
-
-
-def _moving(step: Step, state: State) -> Iterator[str]:
-    """Modules whose outputs are others than before, in whichever mode they are."""
-    for phase in step.phases("activations"):
-        outputs = step.group("activations", phase)
-        changed = _changed(outputs, "l2", state, len(step.catalogue))
-        yield from (outputs.names[at] for at in np.flatnonzero(changed).tolist())
 
 
 def _trained(step: Step) -> Iterator[str]:

@@ -22,9 +22,9 @@ class PoorInitialization(Rule):
     Defaults: gain 3: PyTorch's own initialisation has 0.58, LeCun's 1, He's and orthogonal ones up to 1.7; normal
     weights of deviation 1 have 8 for 64 inputs. lost 1e-8, faded 1e-4, shrink 0.1: in a plain ReLU network PyTorch's
     own has a factor of 0.41 a layer (20 layers come to 1e-8), and a deviation of 0.01 one of 0.06 for 64 inputs. One
-    update has changed the weights before they are seen: by 1e-2 each with Adam, which is a gain of 0.1.
+    update has changed the weights before they are seen, which `updates` take back for the gain.
 
-    Needs: `weights`. Looks at `activations`, `inputs`. Costs: nothing but in the first step.
+    Needs: `weights`. Looks at `updates`, `activations`, `inputs`. Costs: nothing but in the first step.
 
     Healthy look-alikes: branches and outputs that begin at zero (ReZero, Fixup, adaLN-zero, LoRA): zeros are judged by
     no condition, and the signal takes other ways; small last layers: two layers must shrink it; large weights before a
@@ -34,7 +34,7 @@ class PoorInitialization(Rule):
     """
 
     needs = ("weights",)
-    wants = ("activations", "activations/unit_spread", "inputs", "inputs/unit_spread")
+    wants = ("updates", "activations", "activations/unit_spread", "inputs", "inputs/unit_spread")
     causes = ("weights that do not know their number of inputs", "a constant initialisation", "inputs out of scale")
     remedies = ("He's initialisation before ReLU, Xavier's before tanh", "a normalization between the layers")
 
@@ -50,7 +50,8 @@ class PoorInitialization(Rule):
         state["judged"] = True
         weights = self.rows(step, "weights", where=_multiplies)
         fan_in = np.array([math.prod(key.shape[1:]) for key in weights.keys])
-        gain = weights["rms"] * np.sqrt(fan_in)
+        # They have been updated once: the update may be what is too large.
+        gain = (weights["rms"] - np.nan_to_num(beside(step, weights, "updates", "rms"))) * np.sqrt(fan_in)
         normalised = set(_normalised(step))
         alone = np.array([name.rpartition(".")[0] not in normalised for name in weights.names], bool)
         sentence = "{tensor} multiplies what comes in by {value:.3g}: it is too large for its number of inputs"
@@ -62,9 +63,8 @@ class PoorInitialization(Rule):
         yield from self._signal(step)
 
     def _signal(self, step: Step) -> Iterator[Condition]:
-        inputs = step.group("inputs").where(_is_float)
         layers = step.group("activations").where(is_layer)
-        entered = _positive(beside(step, inputs, "inputs/unit_spread"))
+        entered = _positive(beside(step, step.group("inputs").where(_is_float), "inputs/unit_spread"))
         passed = _positive(beside(step, layers, "activations/unit_spread"))
         if len(entered) != 1 or len(passed) < 2:
             return
