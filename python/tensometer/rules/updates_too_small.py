@@ -30,7 +30,11 @@ class UpdatesTooSmall(Rule):
 
     needs = ("updates", "weights", "gradients")
     wants = ("loop",)
-    causes = ("a learning rate that is far too small, or 0", "gradients clipped or scaled to nothing", "an epsilon too large")
+    causes = (
+        "a learning rate that is far too small, or 0",
+        "gradients clipped or scaled to nothing",
+        "an epsilon too large",
+    )
     remedies = ("a learning rate by which weights change by about a thousandth a step", "look at the schedule")
 
     patience: int = 3

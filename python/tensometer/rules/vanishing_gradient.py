@@ -16,8 +16,8 @@ class VanishingGradient(Rule):
     Condition: of the trained weight matrices in the model's order, `r = rms(gradient) / rms(weight)`; a line is fitted
     to `log10 r` over their places. It explains half of the variance, and over all layers r falls to `drop` of what it
     is at the end or less, by `per_layer` a layer or less, for `patience` steps; or to `lasting_drop` at whatever pace,
-    for `lasting_patience` steps. Also: a matrix whose gradient is exactly 0 for `zero_patience` steps while another's
-    is not.
+    for `lasting_patience` steps. Also: a matrix whose gradient was exactly 0 ever since the beginning, for
+    `zero_patience` steps, while another's is not.
 
     Defaults: drop 1e-3 and per_layer 0.3. A sigmoid passes on a quarter at most, with PyTorch's initialisation 0.13 a
     layer was measured, weights that are ten times too small pass on 0.1; ReLU with that initialisation 0.4, tanh 0.6,
@@ -29,7 +29,7 @@ class VanishingGradient(Rule):
 
     Healthy look-alikes: weights, heads, gates and adapters that begin at zero (their gradient is 0 for a step, and
     beside them the others' is small: a line over many layers does not see them); small gradients everywhere (only the
-    profile counts); embeddings of rare tokens, frozen weights (not judged); a solved problem (all shrink alike).
+    profile counts); embeddings of rare tokens, frozen weights (not judged); experts that get no rows any more (they had a gradient); a solved problem (all shrink alike).
 
     Example: `VanishingGradient(drop=1e-4, patience=5)`
     """
@@ -53,10 +53,12 @@ class VanishingGradient(Rule):
         if step.progress.skipped or len(gradients) < 2 or gradients["nonfinite"].any():
             return
         zero = gradients["l2"] == 0
+        had = state.of_tensors("had", len(step.catalogue), False)
+        had[gradients.ids] |= ~zero
         yield Condition(
             gradients,
-            zero & (not zero.all()),
-            "the gradient of {tensor} is exactly 0, others are not",
+            ~had[gradients.ids] & (not zero.all()),
+            "the gradient of {tensor} has always been exactly 0, others are not",
             0.0,
             0.0,
             kind="zero",
