@@ -20,8 +20,9 @@ class BadStep(Rule):
     the loss is `worse` times its very first value or more, or the inputs' largest magnitude jumps in the same way. Or:
     the inputs' largest magnitude is `input_times` the largest of the last 20 steps, whatever the loss says.
 
-    Defaults: times 3, sigmas 8, worse 1, input_times 30. Batches differ by a factor of two, also late in a training, where losses are
-    small and uneven; but a batch on which a trained network is worse than an untrained one is no batch like the others.
+    Defaults: times 3, sigmas 8, worse 1, input_times 30. Batches differ by a factor of two, also late in a training,
+    where losses are small and uneven; but a batch on which a trained network is worse than an untrained one is no batch
+    like the others.
 
     Needs: `gradients`, `losses`. Costs: one norm, medians only of candidates.
 

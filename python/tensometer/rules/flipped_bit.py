@@ -14,8 +14,8 @@ class FlippedBit(Rule):
     """One element of a weight jumps from one step to the next, and all the others stay about what they were.
 
     Condition: with `top` the largest magnitude of a parameter, and `rest` the sum of all the other magnitudes: top is
-    at least `jump` times that of the captured step before, and rest has changed by at most `apart` of itself, and by less
-    than half of top.
+    at least `jump` times that of the captured step before, and rest has changed by at most `apart` of itself, and by
+    less than half of top.
 
     Defaults: jump 4: a bit of an exponent multiplies by 2, 4, 16, 256 or more, and an update adds a small part of a
     weight; apart 0.05: an optimizer's step that is too long changes many elements, and rest by a fifth at least was
@@ -24,8 +24,8 @@ class FlippedBit(Rule):
     Needs: `weights`. Costs: a few operations over the weights.
 
     Healthy look-alikes: weights that begin at zero (top was 0, or rest grows with it); rare rows of an embedding (more
-    than one element, which are half of top together); a spike of the gradient (many elements); a weight that is put in anew (rest is another); tensors
-    of less than 16 elements (not judged).
+    than one element, which are half of top together); a spike of the gradient (many elements); a weight that is put in
+    anew (rest is another); tensors of less than 16 elements (not judged).
 
     Example: `FlippedBit(jump=16)`
     """

@@ -26,8 +26,8 @@ class Progress:
     """What the steps so far tell of the training as a whole. Of losses and settings those of captured steps.
 
     observed: how many steps were captured, this one included. rate: the present learning rate, of several groups the
-    largest; NaN if it is not known. peak_rate: the largest so far. rising: whether the rate is above that of the captured
-    step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody
+    largest; NaN if it is not known. peak_rate: the largest so far. rising: whether the rate is above that of
+    the captured step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody
     knows. skipped: whether a gradient scaler kept it from its step. losses: by their names in the run.
     """
 

@@ -22,12 +22,12 @@ def is_trained_matrix(key: Key) -> bool:
 
 def natural_rms(key: Key) -> float:
     """The root mean square that a weight of this shape usually begins with."""
-    return _UNIFORM * math.prod(key.shape[1:]) ** -0.5 if math.prod(key.shape[1:]) else 1.0
+    return _UNIFORM / math.sqrt(math.prod(key.shape[1:]) or 1)
 
 
 def natural_norm(key: Key) -> float:
     """The norm that a weight of this shape usually begins with."""
-    return natural_rms(key) * math.prod(key.shape) ** 0.5
+    return natural_rms(key) * math.sqrt(math.prod(key.shape))
 
 
 def by_tensor(step: Step, group: Group, values: Array) -> Array:
