@@ -1,5 +1,6 @@
 """One step that is unlike all others."""
 
+import math
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
@@ -16,11 +17,12 @@ class BadStep(Rule):
 
     Condition: a loss is at least `times` its median over the last 20 captured steps, above it by at least `sigmas`
     robust deviations (1.48 MAD), and above every value of that time; the same is true of the norm of all gradients; and
-    the loss is `worse` times its very first value or more, or the inputs are out of proportion in the same way (the
-    largest of them).
+    the loss is `worse` times its very first value or more, or the inputs' largest magnitude jumps in the same way. Or:
+    the inputs' largest magnitude is `input_times` the largest of the last 20 steps, whatever the loss says.
 
-    Defaults: times 3, sigmas 8, worse 1. Batches differ by a factor of two, also late in a training, where losses are
-    small and uneven; but a batch on which a trained network is worse than an untrained one is no batch like the others.
+    Defaults: times 3, sigmas 8, worse 1, input_times 30. Batches differ by a factor of two, also late in a training,
+    where losses are small and uneven; but a batch on which a trained network is worse than an untrained one is no batch
+    like the others.
 
     Needs: `gradients`, `losses`. Costs: one norm, medians only of candidates.
 
@@ -38,27 +40,37 @@ class BadStep(Rule):
     times: float = 3.0
     sigmas: float = 8.0
     worse: float = 1.0
+    input_times: float = 30.0
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge each loss together with the gradient and the inputs."""
-        gradients, inputs = step.group("gradients")["l2"], self.rows(step, "inputs")["linf"]
-        far = {
-            "gradient": self._is_far(state, "gradient", float(gradients @ gradients) ** 0.5),
-            "input": self._is_far(state, "input", max(inputs.tolist(), default=0.0)),
-        }
+        gradients = step.group("gradients")["l2"]
+        gradient_jumps = self._is_far(state, "gradient", float(gradients @ gradients) ** 0.5)
+        largest = max(self.rows(step, "inputs")["linf"].tolist(), default=0.0)
+        limit = self.input_times * max(state.get("input", ()), default=math.inf)
+        input_jumps = self._is_far(state, "input", largest)
+        yield self.about(
+            input_jumps and 0 < limit <= largest,
+            "an element of the inputs is {value:.3g}, at most {threshold:.3g} would have been usual",
+            value=largest,
+            threshold=limit,
+            step=step,
+            collection="inputs",
+            kind="input",
+        )
         for name, loss in step.scalars("losses").items():
             known = step.progress.losses.get(name)
             jumps = self._is_far(state, f"loss {name}", loss)
-            bad = known is not None and known.first > 0 and (loss >= self.worse * known.first or far["input"])
+            bad = known is not None and known.first > 0 and (loss >= self.worse * known.first or input_jumps)
             yield self.about(
-                jumps and far["gradient"] and bad,
+                jumps and gradient_jumps and bad,
                 "{tensor} jumps to {value:.3g}, worse than it ever was, and the gradient with it",
                 value=loss,
                 threshold=self.worse * known.first if known is not None else 0.0,
                 step=step,
                 tensor=name,
                 collection="losses",
-                kind=name,
+                kind=f"loss {name}",
             )
 
     def _is_far(self, state: State, name: str, value: float) -> bool:

@@ -18,10 +18,11 @@ class GradientSpike(Rule):
 
     Condition: with `g` the norm of all gradients as the optimizer is about to use them, and m, s the median and the
     robust deviation (1.48 MAD) of `ln g` over the last 30 captured steps: `g >= times * exp(m)`, `ln g >= m + sigmas *
-    s`, and `g >= 2 * largest` so far.
+    s`, and `g >= leap * largest` so far.
 
     Defaults: times 10, sigmas 6: the norms of healthy runs are within a factor of five of their median over 30 steps;
-    where they are not, as with heavy tails, s is large, and so is the largest norm so far.
+    where they are not, as with heavy tails, s is large, and so is the largest norm so far. leap 3: behind a plateau the
+    gradient grows tenfold as well, but in several steps, each a new record.
 
     Needs: `gradients`. Costs: one norm over tensors, a median only of candidates.
 
@@ -37,6 +38,7 @@ class GradientSpike(Rule):
 
     times: float = 10.0
     sigmas: float = 6.0
+    leap: float = 3.0
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge the norm of all gradients."""
@@ -48,10 +50,9 @@ class GradientSpike(Rule):
         state["largest"] = max(largest, norm)
         before = pushed_number(state, "logarithms", _WINDOW, math.log(norm))
         limit = math.inf
-        if len(before) >= _ENOUGH and norm >= 2 * largest:
+        if len(before) >= _ENOUGH and norm >= self.leap * largest:
             middle, deviation = usual(before)
             limit = max(math.log(self.times), self.sigmas * deviation) + middle
-        times = math.exp(math.log(norm) - limit) * self.times if limit < math.inf else 0.0
         yield self.about(
             math.log(norm) >= limit,
             "the gradient's norm jumps to {value:.3g}, at most {threshold:.3g} would have been usual",
@@ -59,5 +60,4 @@ class GradientSpike(Rule):
             threshold=math.exp(min(limit, 700.0)),
             step=step,
             collection="gradients",
-            times=times,
         )

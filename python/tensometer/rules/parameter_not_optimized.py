@@ -34,8 +34,11 @@ class ParameterNotOptimized(Rule):
 
     needs = ("weights",)
     wants = ("gradients", "biases")
-    causes = ("an optimizer that was built before a layer was replaced, or given a part of the model",
-              "detach() or no_grad() between a layer and the loss", "code that writes into frozen weights")  # fmt: skip
+    causes = (
+        "an optimizer that was built before a layer was replaced, or given a part of the model",
+        "detach() or no_grad() between a layer and the loss",
+        "code that writes into frozen weights",
+    )
     remedies = ("build the optimizer last, of model.parameters()", "freeze on purpose: requires_grad_(False)")
 
     severity: Severity = Severity.ERROR
@@ -53,9 +56,9 @@ class ParameterNotOptimized(Rule):
         yield Condition(weights, left_out & still & (norms > 0), sentence, norms, 0.0, kind="left_out")
         yield self._without_gradient(step, state, weights, gradients)
         changes = (weights.each(_is_frozen) > 0) & ~still & (norms == 0)
+        if not state.get("compared", False):
+            changes[:] = False
         if changes.any():
-            if not state.get("compared", False):
-                changes &= False
             for at in np.flatnonzero(changes).tolist():
                 changes[at] = not _follows(weights.keys[at], weights.keys)
         state["compared"] = True

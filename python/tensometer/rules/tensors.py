@@ -22,7 +22,7 @@ def is_trained_matrix(key: Key) -> bool:
 
 def natural_rms(key: Key) -> float:
     """The root mean square that a weight of this shape usually begins with."""
-    return _UNIFORM / math.sqrt(math.prod(key.shape[1:])) if math.prod(key.shape[1:]) else 1.0
+    return _UNIFORM / math.sqrt(math.prod(key.shape[1:]) or 1)
 
 
 def natural_norm(key: Key) -> float:
