@@ -115,10 +115,17 @@ def top_level(tree: ast.Module) -> ast.Module:
     """The statements that run when the module is imported, functions and `if TYPE_CHECKING:` left out."""
     lazy = (ast.FunctionDef, ast.AsyncFunctionDef)
 
+    def kept(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                yield from kept(node.body)
+            elif not isinstance(node, lazy) and not checking(node):
+                yield node
+
     def checking(node: ast.stmt) -> bool:
         return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
-    return ast.Module([node for node in tree.body if not isinstance(node, lazy) and not checking(node)], [])
+    return ast.Module(list(kept(tree.body)), [])
 
 
 # Rule 1: imports point down.

@@ -80,6 +80,7 @@ class _Watching:
         self.outcome = Outcome()
 
     def followed(self, run: str) -> Followed:
+        """A run, whose news the main thread tells."""
         counts = self.outcome.counts[run] = Counter()
 
         def found(finding: Finding) -> None:
@@ -100,6 +101,7 @@ class _Watching:
         )
 
     def look_once(self, one: Followed) -> None:
+        """Judge what is there, and no more."""
         try:
             self._tell(one.look())
             one.close()
@@ -108,6 +110,7 @@ class _Watching:
         self.show()
 
     def follow(self, followed: Sequence[Followed]) -> None:
+        """Judge what comes, each run in a thread of its own, until all have ended."""
         threads = [threading.Thread(target=self._follow, args=(one,), daemon=True) for one in followed]
         for thread in threads:
             thread.start()
