@@ -44,8 +44,9 @@ PRINTS_OR_ENDS = re.compile(
     r"|__assert_fail|_ZSt\d__glibcxx_assert_fail.*|_ZSt4(?:cout|cerr|clog)"
 )
 REDUCTIONS = {
-    *"sum mean var std min max amin amax median percentile quantile histogram norm nansum nanmean".split(),
-    *"nanvar nanstd nanmin nanmax dot vdot inner count_nonzero average".split(),
+    *("sum", "mean", "var", "std", "min", "max", "amin", "amax", "median", "percentile", "quantile"),
+    *("histogram", "norm", "nansum", "nanmean", "nanvar", "nanstd", "nanmin", "nanmax", "dot", "vdot"),
+    *("inner", "count_nonzero", "average"),
 }
 
 
