@@ -133,7 +133,7 @@ def test_a_restart_repeats_nothing(tmp_path: Path) -> None:
         assert [one.step for one in told] == [0, 5, 7, 12]  # rules begin anew with the process, as those beside it do
         assert seen.steps == [0, 5, 7, 12]  # they are shown
         assert outcome.worst == Severity.ERROR  # and count
-    assert len((tmp_path / "findings.jsonl").read_text().splitlines()) == 4
+    assert len((tmp_path / "findings.jsonl").read_text().splitlines()) == 5
 
 
 def test_one_file_for_several_runs(tmp_path: Path) -> None:
