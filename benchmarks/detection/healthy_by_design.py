@@ -55,8 +55,8 @@ def one_sample_at_a_time(trial: Trial) -> None:
     """Batches of one: over such a batch every unit is constant, and there is one class."""
     digits = data.digits()
     model = mlp(64, trial.width(32), 10)
-    optimizer = trial.optimizer(model.parameters(), "sgd", rate=0.1, among=("sgd", "adam"))
-    Fit(steps=150)(trial, model, optimizer, digits.batches(1))
+    optimizer = trial.optimizer(model.parameters(), "sgd", rate=0.2, among=("sgd", "adam"))
+    Fit(steps=200)(trial, model, optimizer, digits.batches(1))
 
 
 @CASES.healthy
