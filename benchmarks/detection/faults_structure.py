@@ -63,8 +63,8 @@ def router_of_one_expert(trial: Trial) -> None:
             monitor.step(loss=loss)
 
 
-def replicas(trial: Trial, *, averaged: bool, same_batches: bool) -> None:
-    """Two replicas in one process, a monitor each."""
+def replicas(trial: Trial, *, averaged: int = 40, same_batches: bool = False) -> None:
+    """Two replicas in one process, a monitor each. averaged: for so many of 40 steps gradients are."""
     digits = data.digits()
     models = [mlp(64, 48, 48, 10) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
@@ -77,7 +77,7 @@ def replicas(trial: Trial, *, averaged: bool, same_batches: bool) -> None:
         monitors = (first, second)
         for monitor, model, optimizer, loss in zip(monitors, models, optimizers, loss_module, strict=True):
             monitor.attach(model, optimizer=optimizer, loss=loss)
-        for _ in range(40):
+        for step in range(40):
             batches = [next(loader) for loader in loaders]
             if same_batches:
                 batches[1] = batches[0]
@@ -86,7 +86,7 @@ def replicas(trial: Trial, *, averaged: bool, same_batches: bool) -> None:
                 optimizer.zero_grad()
                 losses.append(loss(model(x), y))
                 backward(losses[-1])
-            if averaged:
+            if step < averaged:
                 _average(models)
             for optimizer, monitor, value in zip(optimizers, monitors, losses, strict=True):
                 optimizer.step()
@@ -103,13 +103,19 @@ def _average(models: list[nn.Sequential]) -> None:
 @CASES.fault("ReplicaDivergence")
 def replicas_without_averaging(trial: Trial) -> None:
     """Gradients are not averaged: each rank trains a model of its own."""
-    replicas(trial, averaged=not trial.broken, same_batches=False)
+    replicas(trial, averaged=0 if trial.broken else 40)
+
+
+@CASES.fault("ReplicaDivergence", onset=15)
+def averaging_left_off(trial: Trial) -> None:
+    """Averaging was switched off for a few batches to accumulate, and never switched on again."""
+    replicas(trial, averaged=15 if trial.broken else 40)
 
 
 @CASES.fault("IdenticalBatches")
 def replicas_on_the_same_batches(trial: Trial) -> None:
     """The sampler of each rank has the same seed and does not know its rank."""
-    replicas(trial, averaged=True, same_batches=trial.broken)
+    replicas(trial, same_batches=trial.broken)
 
 
 def boost(trial: Trial, x: Any, y: Any, rounds: int = 30, **parameters: Any) -> None:
@@ -152,7 +158,7 @@ def label_leaks_into_a_feature(trial: Trial) -> None:
     x = x.copy()
     if trial.broken:
         x[:, 7] = y + 0.01 * torch.randn(len(y)).numpy()
-    boost(trial, x, y, colsample_bynode=0.5)
+    boost(trial, x, y)
 
 
 @CASES.fault("LowFeatureImportance")
@@ -164,3 +170,9 @@ def columns_of_nothing(trial: Trial) -> None:
         nothing = torch.ones(len(y), 47).numpy()
         x = torch.cat([torch.tensor(x), torch.tensor(nothing)], 1).numpy()
     boost(trial, x, y)
+
+
+@CASES.fault("LowFeatureImportance", "LossNotDecreasing", "Underfitting")
+def no_split_is_worth_it(trial: Trial) -> None:
+    """A least gain that no split has: every tree is a single leaf."""
+    boost(trial, *cancer(), gamma=1e4 if trial.broken else 0.0)

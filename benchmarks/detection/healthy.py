@@ -198,7 +198,7 @@ def trees(trial: Trial) -> None:
 @CASES.healthy
 def two_replicas(trial: Trial) -> None:
     """Data-parallel training as it should be."""
-    replicas(trial, averaged=True, same_batches=False)
+    replicas(trial)
 
 
 @CASES.healthy

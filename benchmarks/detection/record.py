@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensometer import capture
 from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
 from tensometer.judge import widened
 from tensometer.rules import default
@@ -22,6 +23,8 @@ RUNS = HERE.parents[1] / "build" / "detection"
 _MARK = "recorded.json"
 # What the programs of every file depend on.
 _SHARED = ("case", "data", "loop", "models", "record")
+# What decides which rows a run has.
+_CAPTURE = sorted(Path(capture.__file__).parent.glob("*.py"))
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[tuple[Case, int,
 
 
 def recorded(case: Case, seed: int, broken: bool, *, runs: Path = RUNS, fresh: bool = False) -> Recorded:
-    """The run of a program: the one that is kept, if neither the program nor what is captured has changed since.
+    """The run of a program: the one that is kept, if neither the program nor capture has changed since.
 
     fresh: run it in any case.
     """
@@ -112,6 +115,6 @@ def _run(case: Case, trial: Trial) -> None:
 
 def _digest(case: Case) -> str:
     module = importlib.import_module(case.program.__module__)
-    sources = [Path(str(module.__file__)), *(HERE / f"{name}.py" for name in _SHARED)]
+    sources = [Path(str(module.__file__)), *(HERE / f"{name}.py" for name in _SHARED), *_CAPTURE]
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
     return hashlib.sha256(f"{text}{wide().to_dict()}".encode()).hexdigest()
