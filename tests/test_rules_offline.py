@@ -21,7 +21,7 @@ STEPS = 30
 
 
 class Grows(Rule):
-    """A weight's norm did not shrink: remembers a number, a text, a list and an array, and finds something in every run."""
+    """A weight's norm did not shrink: finds something in every run, and remembers all kinds of values."""
 
     needs = ("weights",)
 
