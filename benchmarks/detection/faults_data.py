@@ -1,5 +1,7 @@
 """Faults of data: scale, balance, labels, padding, single batches, too little data, too long a training."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -188,10 +190,13 @@ def one_target_far_off(trial: Trial) -> None:
 def _fit_with_validation(
     trial: Trial, model: nn.Module, batches: Batches, held: tuple[Tensor, Tensor], steps: int, stop: int
 ) -> None:
-    """Validate at every step, and tell as the onset when validation has been worse than its best for five steps."""
+    """Validate at every step.
+
+    The onset is the step of the best validation, or the one from which on validation is worse than training by half.
+    """
     loss_module = nn.CrossEntropyLoss()
     optimizer = trial.optimizer(model.parameters(), "adam", among=("adam", "adamw", "momentum"))
-    best, best_step = float("inf"), 0
+    best, best_step, smooth, apart = float("inf"), 0, math.log(10), 0
     with trial.monitor() as monitor:
         monitor.attach(model, optimizer=optimizer, loss=loss_module)
         for step in range(steps if trial.broken else stop):
@@ -207,7 +212,10 @@ def _fit_with_validation(
             monitor.step(loss=loss, val_loss=val_loss)
             if val_loss < best:
                 best, best_step = val_loss, step
-    trial.onset = best_step + 5
+            smooth += 0.1 * (float(loss) - smooth)
+            if val_loss < 1.5 * smooth:
+                apart = step + 1
+    trial.onset = min(best_step, apart)
 
 
 @CASES.fault("Overfitting", "Overtraining")
@@ -252,3 +260,18 @@ def last_layer_behind_a_relu(trial: Trial) -> None:
         model.append(nn.ReLU())
     optimizer = trial.optimizer(model.parameters(), "sgd", among=PLAIN)
     Fit(loss=nn.MSELoss())(trial, model, optimizer, diabetes.batches())
+
+
+@CASES.fault("ClassImbalance", "CollapsedOutput")
+def sorted_by_class(trial: Trial) -> None:
+    """Nobody shuffles: first all zeros come, then all ones, and so on."""
+    digits = data.digits()
+    order = digits.y.argsort() if trial.broken else torch.arange(len(digits.y))
+
+    def batches() -> Batches:
+        while True:
+            for part in torch.split(order, 32)[:-1]:
+                yield digits.x[part], digits.y[part]
+
+    model = mlp(64, trial.width(64), 10)
+    Fit(steps=90)(trial, model, trial.optimizer(model.parameters(), among=("adam", "sgd", "momentum")), batches())

@@ -17,7 +17,7 @@ def deep_sigmoid(trial: Trial) -> None:
     digits = data.digits()
     sizes = (64, *[trial.width(64)] * (12 if trial.broken else 2), 10)
     model = mlp(*sizes, activation=nn.Sigmoid)
-    Fit()(trial, model, trial.optimizer(model.parameters(), among=("adam", "sgd", "momentum")), digits.batches())
+    Fit()(trial, model, trial.optimizer(model.parameters(), among=("adam", "adamw")), digits.batches())
 
 
 @CASES.fault("VanishingGradient", "PoorInitialization")
@@ -160,7 +160,7 @@ def sigmoid_of_huge_weights(trial: Trial) -> None:
     model = mlp(64, wide, wide, 10, activation=nn.Sigmoid)
     if trial.broken:
         initialise(linears(model)[:2], 5.0)
-    Fit()(trial, model, trial.optimizer(model.parameters()), digits.batches())
+    Fit()(trial, model, trial.optimizer(model.parameters(), among=ADAPTIVE), digits.batches())
 
 
 @CASES.fault("ExplodingGradient", "GradientSpike", "PoorInitialization", "UpdatesTooLarge", "NonFinite")

@@ -27,25 +27,26 @@ def nan_in_a_batch(trial: Trial) -> None:
     Fit(steps=40)(trial, model, trial.optimizer(model.parameters()), batches())
 
 
-class LogOfProbabilities(nn.Module):
-    """The negative logarithm of the right class's probability. floor: added to it."""
+class LogOfShares(nn.Module):
+    """The negative logarithm of the right class's share of all outputs. floor: added to outputs."""
 
     def __init__(self, floor: float) -> None:
         super().__init__()
         self.floor = floor
 
-    def forward(self, probabilities: Tensor, y: Tensor) -> Tensor:
-        right = probabilities.gather(1, y.unsqueeze(1))
-        return -(right + self.floor).log().mean()
+    def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
+        outputs = outputs + self.floor
+        shares = outputs / outputs.sum(1, keepdim=True)
+        return -shares.gather(1, y.unsqueeze(1)).log().mean()
 
 
 @CASES.fault("NonFinite")
 def logarithm_of_zero(trial: Trial) -> None:
-    """Probabilities made by a ReLU are 0 now and then."""
+    """Probabilities that a ReLU makes are 0 now and then."""
     digits = data.digits()
     model = mlp(64, trial.width(64), 10).append(nn.ReLU())
     optimizer = trial.optimizer(model.parameters(), among=ADAPTIVE)
-    Fit(steps=40, loss=LogOfProbabilities(0.0 if trial.broken else 0.1))(trial, model, optimizer, digits.batches())
+    Fit(steps=40, loss=LogOfShares(0.0 if trial.broken else 0.1))(trial, model, optimizer, digits.batches())
 
 
 @CASES.fault("NonFinite")
@@ -171,3 +172,38 @@ def bit_flipped_in_a_transformer(trial: Trial) -> None:
     model = Language(trial.width(32), 1)
     fit = Fit(steps=35, flatten=True, before=at(20, lambda: _flip(model.head.weight, 4, 3, 16 if trial.broken else 0)))
     fit(trial, model, trial.optimizer(model.parameters(), "adamw", among=("adam", "adamw")), data.text())
+
+
+class Pooled(nn.Module):
+    """Characters, weighted by a softmax over those that are no padding. safe: an empty line is let through."""
+
+    def __init__(self, width: int, *, safe: bool) -> None:
+        super().__init__()
+        self.embedding, self.score = nn.Embedding(data.vocabulary(), width, padding_idx=0), nn.Linear(width, 1)
+        self.softmax, self.head, self.safe = nn.Softmax(1), nn.Linear(width, 2), safe
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        padding = (tokens == 0).unsqueeze(2)
+        if self.safe:
+            padding = padding & (tokens != 0).any(1).view(-1, 1, 1)
+        weights = self.softmax(self.score(x).masked_fill(padding, float("-inf")))
+        result: Tensor = self.head((weights * x).sum(1))
+        return result
+
+
+@CASES.fault("NonFinite", onset=25)
+def a_line_of_nothing_but_padding(trial: Trial) -> None:
+    """Every key of one query is masked: softmax of -inf alone is NaN."""
+
+    def batches() -> Batches:
+        for step, (x, _) in enumerate(data.text(32, 12)):
+            tokens = x.clone()
+            tokens[torch.rand(tokens.shape) < 0.2] = 0
+            if step == 25:
+                tokens[4] = 0
+            # Whether there is a space or a line's end in the first half.
+            yield tokens, (tokens[:, :6] < 4).any(1).long()
+
+    model = Pooled(trial.width(32), safe=not trial.broken)
+    Fit(steps=45)(trial, model, trial.optimizer(model.parameters(), among=ADAPTIVE), batches())

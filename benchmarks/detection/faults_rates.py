@@ -1,13 +1,16 @@
 """Faults of learning rates, optimizers and decay."""
 
 import copy
+import time
+from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
 
 from benchmarks.detection import data
 from benchmarks.detection.case import ADAPTIVE, PLAIN, Cases, Trial
-from benchmarks.detection.loop import Fit
+from benchmarks.detection.loop import Fit, at, backward, train_before
 from benchmarks.detection.models import Language, cnn, linears, mlp
 
 CASES = Cases()
@@ -111,13 +114,13 @@ def ascent(trial: Trial) -> None:
 
 @CASES.fault("UpdatesRoundedAway")
 def bfloat16_without_masters(trial: Trial) -> None:
-    """Weights in bfloat16, updates of a thousandth of them: nearly all are rounded away."""
+    """Fine-tuning of weights in bfloat16: updates of a thousandth of them are rounded away."""
     digits = data.digits()
+    model = mlp(64, trial.width(64), trial.width(64), 10)
+    train_before(model, digits.batches(), 40)
     dtype = torch.bfloat16 if trial.broken else torch.float32
-    model = mlp(64, trial.width(64), trial.width(64), 10).to(dtype)
-    digits = data.Split(digits.x.to(dtype), digits.y, digits.held_x.to(dtype), digits.held_y)
-    optimizer = trial.optimizer(model.parameters(), "adam", among=("adam", "adamw"), lr=5e-5)
-    Fit()(trial, model, optimizer, digits.batches())
+    optimizer = trial.optimizer(model.to(dtype).parameters(), "adam", among=("adam", "adamw"), lr=2e-5)
+    Fit(steps=80)(trial, model, optimizer, data.batches(digits.x.to(dtype), digits.y))
 
 
 @CASES.fault("ParameterNotOptimized", "Unchanged")
@@ -138,3 +141,82 @@ def rate_spike(trial: Trial) -> None:
     spike = 200.0 if trial.broken else 1.0
     fit = Fit(steps=70, schedule=lambda step: spike if step == 40 else 1.0)
     fit(trial, model, optimizer, digits.batches())
+
+
+@CASES.fault("Unchanged", "UpdatesTooSmall")
+def one_group_by_a_rate_of_zero(trial: Trial) -> None:
+    """Two groups of parameters; the rate of the lower one was never filled in."""
+    digits = data.digits()
+    model = mlp(64, trial.width(64), trial.width(64), 10)
+    first, *rest = linears(model)
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for layer in rest for parameter in layer.parameters()]},
+        {"params": [*first.parameters()], **({"lr": 0.0} if trial.broken else {})},
+    ]
+    Fit()(trial, model, trial.optimizer(groups), digits.batches())
+
+
+@CASES.fault("UpdatesTooLarge", "ExplodingGradient", "NonFinite", "DyingReLU")
+def loss_summed_not_averaged(trial: Trial) -> None:
+    """The sum over a batch instead of its mean, by the same rate."""
+    digits = data.digits()
+    model = mlp(64, trial.width(64), trial.width(64), 10)
+    loss = nn.CrossEntropyLoss(reduction="sum" if trial.broken else "mean")
+    optimizer = trial.optimizer(model.parameters(), "sgd", among=PLAIN, rate=2.0)
+    Fit(loss=loss)(trial, model, optimizer, digits.batches(64))
+
+
+@CASES.fault("ParameterNotOptimized", "Unchanged", "UpdatesTooSmall", "LossNotDecreasing")
+def nothing_is_stepped(trial: Trial) -> None:
+    """optimizer.step() is missing."""
+    digits = data.digits()
+    model, loss_module = mlp(64, trial.width(64), 10), nn.CrossEntropyLoss()
+    optimizer = trial.optimizer(model.parameters())
+    batches = digits.batches()
+    with trial.monitor() as monitor:
+        monitor.attach(model, optimizer=optimizer, loss=loss_module)
+        for _ in range(60):
+            x, y = next(batches)
+            optimizer.zero_grad()
+            loss = loss_module(model(x), y)
+            backward(loss)
+            if not trial.broken:
+                optimizer.step()
+            monitor.step(loss=loss)
+
+
+@CASES.fault("ParameterNotOptimized", "Unchanged", "LossNotDecreasing")
+def nothing_goes_back(trial: Trial) -> None:
+    """loss.backward() is missing: the optimizer steps without gradients."""
+    digits = data.digits()
+    model, loss_module = mlp(64, trial.width(64), 10), nn.CrossEntropyLoss()
+    optimizer = trial.optimizer(model.parameters())
+    batches = digits.batches()
+    with trial.monitor() as monitor:
+        monitor.attach(model, optimizer=optimizer, loss=loss_module)
+        for _ in range(60):
+            x, y = next(batches)
+            optimizer.zero_grad()
+            loss = loss_module(model(x), y)
+            if not trial.broken:
+                backward(loss)
+            optimizer.step()
+            monitor.step(loss=loss)
+
+
+@CASES.fault("StalledTraining", onset=20)
+def loader_that_hangs(trial: Trial) -> None:
+    """For an hour no batch comes: the clock that the monitor reads goes on by so much."""
+    digits = data.digits()
+    model = mlp(64, trial.width(64), 10)
+    now, late = time.time, 0.0
+
+    def hang() -> None:
+        nonlocal late
+        late = 3600.0 if trial.broken else 0.0
+
+    def clock() -> float:
+        return now() + late
+
+    with mock.patch("time.time", clock):
+        Fit(steps=40, before=at(20, hang))(trial, model, trial.optimizer(model.parameters()), digits.batches())

@@ -17,7 +17,7 @@ def gradients_never_cleared(trial: Trial) -> None:
     digits = data.digits()
     model = mlp(64, trial.width(64), trial.width(64), 10)
     loss_module = nn.CrossEntropyLoss()
-    optimizer = trial.optimizer(model.parameters(), "sgd", rate=0.3, among=("sgd", "adam", "momentum"))
+    optimizer = trial.optimizer(model.parameters(), "sgd", among=("sgd", "adam", "momentum"))
     batches = digits.batches()
     with trial.monitor() as monitor:
         monitor.attach(model, optimizer=optimizer, loss=loss_module)

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from benchmarks.detection import data
 from benchmarks.detection.case import ADAPTIVE, Cases, Trial
-from benchmarks.detection.data import Batches
-from benchmarks.detection.loop import Fit, backward, cosine, warm_up
+from benchmarks.detection.loop import Fit, backward, cosine, train_before, warm_up
 from benchmarks.detection.models import Residual, cnn, linears, mlp
 
 CASES = Cases()
@@ -35,21 +34,11 @@ def frozen_backbone(trial: Trial) -> None:
     """A body that was trained before is frozen, in evaluation mode; the head alone learns."""
     digits = data.digits(images=True)
     body, wide = cnn(trial.width(8)), 10
-    _train(body, digits.batches(), 30)
+    train_before(body, digits.batches(), 30)
     body.requires_grad_(False)
     head = nn.Sequential(nn.ReLU(), nn.Linear(wide, 10))
     model = nn.Sequential(body.eval(), head)
     Fit(steps=60)(trial, model, trial.optimizer(head.parameters(), "adam", rate=3), digits.batches())
-
-
-def _train(model: nn.Module, batches: Batches, steps: int) -> None:
-    """Without a monitor, beforehand."""
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(steps):
-        x, y = next(batches)
-        optimizer.zero_grad()
-        backward(nn.functional.cross_entropy(model(x), y))
-        optimizer.step()
 
 
 class LowRank(nn.Module):
@@ -72,7 +61,7 @@ def low_rank_adapters(trial: Trial) -> None:
     digits = data.digits()
     wide = trial.width(64)
     model = mlp(64, wide, wide, 10)
-    _train(model, digits.batches(), 20)
+    train_before(model, digits.batches(), 20)
     for at_layer, module in enumerate(model):
         if isinstance(module, nn.Linear):
             model[at_layer] = LowRank(module)
@@ -125,7 +114,8 @@ def rare_tokens(trial: Trial) -> None:
     x, y = data.raw("digits")
     digits = data.split((x + 17 * torch.arange(64)).long() + 1, y)
     model = Bag(trial.width(32))
-    Fit(steps=80)(trial, model, trial.optimizer(model.parameters(), among=("adam", "adamw")), digits.batches())
+    optimizer = trial.optimizer(model.parameters(), rate=3, among=("adam", "adamw"))
+    Fit(steps=80)(trial, model, optimizer, digits.batches())
 
 
 @CASES.healthy
@@ -198,7 +188,7 @@ def fine_tuning(trial: Trial) -> None:
     """A network that can do it already goes on by a small rate."""
     digits = data.digits()
     model = mlp(64, trial.width(128), trial.width(64), 10)
-    _train(model, digits.batches(), 150)
+    train_before(model, digits.batches(), 150)
     optimizer = trial.optimizer(model.parameters(), "adamw", rate=0.01, among=ADAPTIVE)
     Fit(steps=80, held=digits.held)(trial, model, optimizer, digits.batches())
 

@@ -8,6 +8,7 @@ from benchmarks.detection import (
     faults_structure,
     faults_wiring,
     healthy,
+    healthy_by_design,
     healthy_lookalikes,
 )
 from benchmarks.detection.case import Case
@@ -20,6 +21,7 @@ _FILES = (
     faults_numbers,
     faults_structure,
     healthy,
+    healthy_by_design,
     healthy_lookalikes,
 )
 CASES: dict[str, Case] = {case.name: case for file in _FILES for case in file.CASES.all}
