@@ -80,6 +80,7 @@ class _Watching:
         self.outcome = Outcome()
 
     def followed(self, run: str) -> Followed:
+        """A run, whose news come to the view by way of a queue: it is followed in a thread of its own."""
         counts = self.outcome.counts[run] = Counter()
 
         def found(finding: Finding) -> None:
@@ -100,6 +101,7 @@ class _Watching:
         )
 
     def look_once(self, one: Followed) -> None:
+        """Judge what is there."""
         try:
             self._tell(one.look())
             one.close()
@@ -108,6 +110,7 @@ class _Watching:
         self.show()
 
     def follow(self, followed: Sequence[Followed]) -> None:
+        """Until all have ended."""
         threads = [threading.Thread(target=self._follow, args=(one,), daemon=True) for one in followed]
         for thread in threads:
             thread.start()
