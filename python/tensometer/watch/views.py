@@ -99,16 +99,11 @@ class LiveView:
         self._print(f"tensometer: {printable(sentence)}", "magenta")
 
     def _print(self, line: str, style: str) -> None:
-        from rich.text import Text
-
-        self._live.console.print(Text(line, style), soft_wrap=True)
+        self._live.console.print(_text(line, style), soft_wrap=True)
 
     def progress(self, statuses: Sequence[Status]) -> None:
         """The tables anew."""
-        from rich.console import Group
-
-        tables = [self._runs(statuses), *([self._findings()] if self._rules else [])]
-        self._live.update(Group(*tables))
+        self._live.update(_group(self._runs(statuses), *([self._findings()] if self._rules else [])))
 
     def _runs(self, statuses: Sequence[Status]) -> Any:
         rows = []
@@ -165,16 +160,27 @@ class _Seen:
         return self.worst.sentence
 
 
+def _text(line: str, style: str = "") -> Any:
+    from rich.text import Text
+
+    return Text(line, style)
+
+
+def _group(*parts: Any) -> Any:
+    from rich.console import Group
+
+    return Group(*parts)
+
+
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     for at, heading in enumerate(headings):
         width = max(len(heading), *(len(row[at]) for row in rows))
         table.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=1 if heading in _LONG else width)
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(_text(printable(cell)) for cell in row))
     return table
 
 

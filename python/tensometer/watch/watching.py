@@ -80,7 +80,7 @@ class _Watching:
         self.outcome = Outcome()
 
     def followed(self, run: str) -> Followed:
-        """A run, whose news the main thread tells."""
+        """A run, whose news come to the view by way of a queue: it is followed in a thread of its own."""
         counts = self.outcome.counts[run] = Counter()
 
         def found(finding: Finding) -> None:
@@ -101,7 +101,7 @@ class _Watching:
         )
 
     def look_once(self, one: Followed) -> None:
-        """Judge what is there, and no more."""
+        """Judge what is there."""
         try:
             self._tell(one.look())
             one.close()
