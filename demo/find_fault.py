@@ -6,6 +6,7 @@ The digits are those that scikit-learn ships: 1797 images of 8 x 8 pixels.
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import tensometer
@@ -19,7 +20,7 @@ STEPS = 40
 def too_deep() -> nn.Sequential:
     """Every sigmoid passes on at most a quarter of the gradient: nothing of it reaches the first layers."""
     widths = [64, *[32] * 10]
-    layers = [module for a, b in zip(widths, widths[1:], strict=False) for module in (nn.Linear(a, b), nn.Sigmoid())]
+    layers = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), nn.Sigmoid())]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
 
 

@@ -12,8 +12,9 @@ from tensometer.rules import Rule, known
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- rules: begin, written by make docs -->", "<!-- rules: end -->"
-# What a paragraph of a docstring may begin with; see docs/rules.md.
+# The parts of a docstring after its first sentence; a label may say of what: "Condition, of a parameter:".
 LABELS = ("Condition", "Defaults", "Needs", "Costs", "Healthy look-alikes", "Example")
+_LABEL = re.compile(rf"(?:^|(?<=\. ))({'|'.join(LABELS)})((?:, [^:\n]*)?):", re.MULTILINE)
 _COMMON = tuple(one.name for one in fields(Rule))
 
 _INTRODUCTION = """\
@@ -29,12 +30,13 @@ with Monitor("runs/exp1", rules=True, on_finding=print) as monitor:  # or rules=
     ...
 ```
 
-Beside a training, rules judge each step that is captured; `tensometer.replay.evaluate("runs/exp1")` judges a run from disk, and
-finds the same, but for what a flight recorder alone has seen. Rules that compare ranks are asked there alone: a process that trains
-sees its own rank.
+Beside a training, rules judge each step that is captured. `tensometer.replay.evaluate("runs/exp1")` and
+[`tensometer watch`](watch.md) judge a run from disk, and find the same, but for what a flight recorder alone has seen.
+Rules that compare ranks are asked there alone: a process that trains sees its own rank. What is done with findings:
+[actions.md](actions.md).
 
-Settings are those of a TOML file (`rules="rules.toml"`) or a dictionary: by the name of a rule `true`, `false` or its settings;
-`only = [...]`, the names of all that are wanted; `files = ["my_rules.py"]`, files with rules of one's own.
+Settings are those of a TOML file (`rules="rules.toml"`) or a dictionary: by the name of a rule `true`, `false` or its
+settings; `only = [...]`, the names of all that are wanted; `files = ["my_rules.py"]`, files with rules of one's own.
 
 ```toml
 LossSpike = false
@@ -81,9 +83,11 @@ def first_line(rule: type[Rule]) -> str:
 
 
 def section(rule: type[Rule], label: str) -> str:
-    """The paragraph of that label, without it; empty if there is none."""
-    found = [one for one in _paragraphs(rule) if one.startswith(f"{label}:")]
-    return " ".join(found[0].removeprefix(f"{label}:").split()) if found else ""
+    """The part of the docstring that begins with that label, up to the next one; empty if there is none."""
+    # Of what precedes the first label; then label, of what, text; label, ...
+    _, *parts = _LABEL.split(inspect.getdoc(rule) or "")
+    texts = dict(zip(parts[::3], parts[2::3], strict=True))
+    return " ".join(texts.get(label, "").split())
 
 
 def page() -> str:
@@ -91,12 +95,13 @@ def page() -> str:
     rules = _sorted()
     parts = [_INTRODUCTION, table(rules)]
     for rule in rules:
-        lines = [f"## {rule.__name__}", "", *_settings(rule)]
-        for paragraph in _paragraphs(rule):
-            lines += ["", re.sub(rf"^({'|'.join(LABELS)}):", r"**\1.**", paragraph)]
+        first, *others = _paragraphs(rule)
+        lines = [f"## {rule.__name__}", "", first, "", *_settings(rule)]
+        for paragraph in others:
+            lines += ["", _LABEL.sub(r"**\1\2.**", paragraph)]
         for title, texts in (("Likely causes", rule.causes), ("What to try", rule.remedies)):
             if texts:
-                lines += ["", f"**{title}.** {'; '.join(texts)}."]
+                lines += ["", f"**{title}.** {_capital('; '.join(texts))}."]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -106,7 +111,7 @@ def table(rules: Sequence[type[Rule]]) -> str:
     rows = ["| rule | finds | needs | costs |", "| --- | --- | --- | --- |"]
     for rule in rules:
         name = f"[{rule.__name__}](docs/rules.md#{rule.__name__.lower()})"
-        cells = [name, first_line(rule), section(rule, "Needs"), section(rule, "Costs")]
+        cells = [name, first_line(rule), *(_capital(_sentence(section(rule, label))) for label in ("Needs", "Costs"))]
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -118,6 +123,15 @@ def readme(text: str) -> str:
     if not begin or not end:
         raise ValueError(f"README.md: {BEGIN!r} and {END!r} are not in it")
     return f"{before}{BEGIN}\n{table(_sorted())}{END}{after}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _sentence(text: str) -> str:
+    """The first one."""
+    return text.partition(". ")[0].removesuffix(".")
 
 
 def _sorted() -> list[type[Rule]]:

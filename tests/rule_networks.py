@@ -1,6 +1,7 @@
 """What tests of rules about parameters share: facts of trained tensors, and tiny trainings under a rule."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def layers(*sizes: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Seq
     """Linear layers with an activation between them, from one seed."""
     torch.manual_seed(0)
     found: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         found += [nn.Linear(a, b), activation()]
     return nn.Sequential(*found[:-1])
 
