@@ -213,6 +213,28 @@ def test_before_update_a_nan_never_reaches_the_weights(tmp_path: Path) -> None:
     assert [str(one) for one in evaluate(tmp_path, [NotFinite()])] == [str(one) for one in told]
 
 
+def test_before_update_the_default_rules_stop_at_a_nan_in_the_data(tmp_path: Path) -> None:
+    model, (x, y) = network(), x_and_y()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    stop = actions.stop_training(before_update=True)
+    with Monitor(tmp_path, every=10, rules=True, on_finding=stop) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for number in range(4):
+            if number == 3:
+                x[0, 0] = float("nan")
+            before = [parameter.detach().clone() for parameter in model.parameters()]
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            if number == 3:
+                with pytest.raises(StopTraining, match=r"step 3: NonFinite \(error\): the gradient of 0.weight"):
+                    optimizer.step()
+                break
+            optimizer.step()
+            monitor.step(loss=loss)
+    assert equal(before, [*model.parameters()])
+
+
 def test_skip_update_leaves_weights_and_optimizer_as_they_are(tmp_path: Path) -> None:
     told: list[Finding] = []
     broken = {2, 3, 5}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from tensometer import capture
-from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
+from tensometer.capture.config import MonitorConfig
 from tensometer.judge import widened
 from tensometer.rules import default
 
@@ -44,15 +44,9 @@ class Recorded:
         return f"{self.case.name} ({kind}, seed {self.seed})"
 
 
-def wide() -> MonitorConfig:
-    """Settings that capture everything at every step, and what the rules of today ask for beyond."""
-    collections = {}
-    for name in COLLECTIONS:
-        counts = name in ("activations", "weights", "inputs")
-        units = name in ("inputs", "predictions")
-        include = "running_" if name == "buffers" else None
-        collections[name] = CollectionConfig(include=include, units=units, unit_counts=counts)
-    return widened(MonitorConfig(every=1, threads=1, collections=collections), default())
+def captured() -> MonitorConfig:
+    """What a monitor with the default rules captures that sees every step."""
+    return widened(MonitorConfig(every=1, threads=1), default())
 
 
 def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[tuple[Case, int, bool]]:
@@ -69,7 +63,7 @@ def recorded(case: Case, seed: int, broken: bool, *, runs: Path = RUNS, fresh: b
     digest = _digest(case)
     if fresh or _mark(folder).get("digest") != digest:
         shutil.rmtree(folder, ignore_errors=True)
-        trial = Trial(case.name, seed, broken, folder / "run", {"config": wide()})
+        trial = Trial(case.name, seed, broken, folder / "run", {"config": captured()})
         _run(case, trial)
         onset = case.onset if trial.onset is None else trial.onset
         (folder / _MARK).write_text(json.dumps({"digest": digest, "onset": onset}) + "\n")
@@ -117,4 +111,4 @@ def _digest(case: Case) -> str:
     module = importlib.import_module(case.program.__module__)
     sources = [Path(str(module.__file__)), *(HERE / f"{name}.py" for name in _SHARED), *_CAPTURE]
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    return hashlib.sha256(f"{text}{wide().to_dict()}".encode()).hexdigest()
+    return hashlib.sha256(f"{text}{captured().to_dict()}".encode()).hexdigest()

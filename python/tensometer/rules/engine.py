@@ -88,7 +88,7 @@ class Engine:
         Only the rules are asked that look at that group and need no other. What goes on is found at every step: how
         often to tell of it is a matter of what is told.
         """
-        step.progress, step.runs = self.progress, self._runs.step
+        step.progress, step.runs = self.progress.about_to_update(), self._runs.step
         found = []
         for rule in self.rules:
             alone = group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}

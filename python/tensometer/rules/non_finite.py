@@ -74,8 +74,7 @@ class NonFinite(Rule):
             yield _condition(kind, rows, count, counted, Severity.FATAL, came)
         if updated:
             rows = self.rows(step, "gradients")
-            known = any(name.endswith("optimizer_steps") for name in step.scalars("loop"))
-            patience = None if known else _UNKNOWN_PATIENCE
+            patience = None if step.progress.counted else _UNKNOWN_PATIENCE
             sentence = f"the gradient of {counted}"
             yield _condition("gradients", rows, rows["nonfinite"], sentence, Severity.ERROR, came, patience)
         rows = self.rows(step, "activations")

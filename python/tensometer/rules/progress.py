@@ -27,8 +27,9 @@ class Progress:
 
     observed: how many steps were captured, this one included. rate: the present learning rate, of several groups the
     largest; NaN if it is not known. peak_rate: the largest so far. rising: whether the rate is above that of the
-    captured step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody knows.
-    skipped: whether a gradient scaler kept it from its step. losses: by their names in the run.
+    captured step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody knows. counted: whether
+    somebody knows, as where an optimizer is attached. skipped: whether a gradient scaler kept it from its step. losses:
+    by their names in the run.
     """
 
     observed: int = 0
@@ -36,6 +37,7 @@ class Progress:
     peak_rate: float = 0.0
     rising: bool = False
     updated: bool = True
+    counted: bool = False
     skipped: bool = False
     losses: dict[str, Loss] = field(default_factory=dict)
 
@@ -47,7 +49,7 @@ class Progress:
         self.rising = self.rate > before
         self.peak_rate = max(self.peak_rate, self.rate) if self.rate == self.rate else self.peak_rate
         steps = [value for name, value in loop.items() if name.endswith("optimizer_steps")]
-        self.updated = not steps or any(steps)
+        self.updated, self.counted = not steps or any(steps), bool(steps)
         self.skipped = any(value for name, value in loop.items() if name.endswith("amp_skipped"))
         for name, value in losses.items():
             if math.isfinite(value):
@@ -70,6 +72,10 @@ class Progress:
         Otherwise it is being warmed up or has decayed, and updates are small because somebody wants them so.
         """
         return self.rate != self.rate or (not self.rising and self.rate > 0 and self.rate >= 0.5 * self.peak_rate)
+
+    def about_to_update(self) -> "Progress":
+        """What holds when an optimizer is about to use the gradients of the step that comes next."""
+        return dataclasses.replace(self, updated=True, counted=True, skipped=False)
 
     def values(self) -> dict[str, Any]:
         """Plain values, of which restored() makes an equal one."""
