@@ -4,9 +4,13 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
-from tensometer.rules import Rule, known
+import tensometer
+from tensometer import Finding, Monitor
+from tensometer.rules import Rule, known, registry
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = [rule for rule in known().values() if rule.__module__.startswith("tensometer.rules.")]
@@ -41,6 +45,25 @@ def test_examples_can_be_made(rule: type[Rule]) -> None:
     code = re.findall(r"`([^`]+)`", generator().section(rule, "Example"))
     for example in code:
         assert isinstance(eval(example, {rule.__name__: rule}), rule)  # our own docstrings
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/rules.md"])
+def test_the_rule_of_ones_own_works_as_shown(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (code,) = (one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class LargeWeights" in one)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})
+    names: dict[str, Any] = {"tensometer": tensometer}
+    exec(code, names)  # our own page
+    if "monitor" in names:
+        names["monitor"].close()
+    told: list[Finding] = []
+    rules = {"only": ["LargeWeights"]}
+    with Monitor(tmp_path / "run", every=1, rules=rules, on_finding=told.append) as monitor:
+        for largest in (1.0, 60.0):
+            monitor.record("head.weight", np.array([largest]), collection="weights")
+            monitor.step()
+    assert [str(one) for one in told] == ["step 1: LargeWeights (warning): head.weight has 60"]
 
 
 def test_a_readme_without_its_markers_is_told() -> None:
