@@ -4,6 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from tensometer import open_run
+from tensometer.replay import evaluate
+from tensometer.rules import Finding, default, known
 from tensometer.rules.all_zero import AllZero
 
 from benchmarks.detection.case import Case, Trial
@@ -22,6 +25,17 @@ def zeros_from_the_fifth_step(trial: Trial) -> None:
 
     model = mlp(64, trial.width(8), 10)
     Fit(steps=12)(trial, model, trial.optimizer(model.parameters()), batches())
+
+
+# Those that need another run, or see several ranks, which a training does not, or speak of time. Each has a file of
+# tests of its own.
+OWN_TESTS = ("DifferentAcrossRuns", "ReplicaDivergence", "IdenticalBatches", "StalledTraining")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs are kept that several rules are asked of."""
+    return tmp_path_factory.mktemp("recordings")
 
 
 CASE = Case("zeros", zeros_from_the_fifth_step, frozenset({"AllZero"}), 5)
@@ -73,3 +87,18 @@ def test_a_run_is_recorded_once_and_scored(tmp_path: Path) -> None:
     assert "said: step 7: AllZero (warning)" in lines
     assert "MISSED zeros (fault, seed 0), from step 5: wanted Other" in lines
     assert "instead: step 7: AllZero (warning)" in lines
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [name for name in known() if name not in OWN_TESTS])
+def test_every_rule_finds_a_fault_beside_the_training_and_from_disk(name: str, recordings: Path) -> None:
+    cases = [case for case in CASES.values() if name in case.accepted]
+    assert cases, "no fault of the suite is to be told by it"
+    for case in cases:
+        run = recorded(case, 0, True, runs=recordings)
+        live = [Finding.from_dict(event.data) for event in open_run(run.place).events("finding")]
+        rules = [rule for rule in default() if not rule.across_ranks]
+        assert evaluate(run.place, rules) == live
+        if any(one.rule == name for one in live):
+            return
+    pytest.fail(f"not found in {[case.name for case in cases]}")

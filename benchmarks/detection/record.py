@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from tensometer import capture
 from tensometer.capture.config import MonitorConfig
-from tensometer.judge import widened
 from tensometer.rules import default
 
 from benchmarks.detection.case import Case, Trial
@@ -21,6 +20,8 @@ from benchmarks.detection.case import Case, Trial
 HERE = Path(__file__).parent
 RUNS = HERE.parents[1] / "build" / "detection"
 _MARK = "recorded.json"
+# A monitor as a user makes it who wants to have every step judged: it captures what the default rules need.
+_SETTINGS: dict[str, Any] = {"config": MonitorConfig(every=1, threads=1), "rules": True}
 # What the programs of every file depend on.
 _SHARED = ("case", "data", "loop", "models", "record")
 # What decides which rows a run has.
@@ -44,11 +45,6 @@ class Recorded:
         return f"{self.case.name} ({kind}, seed {self.seed})"
 
 
-def captured() -> MonitorConfig:
-    """What a monitor with the default rules captures that sees every step."""
-    return widened(MonitorConfig(every=1, threads=1), default())
-
-
 def trials(cases: Sequence[Case], seeds: Sequence[int]) -> list[tuple[Case, int, bool]]:
     """Everything there is to run: of faults, the twin too."""
     return [(case, seed, broken) for seed in seeds for case in cases for broken in _versions(case)]
@@ -63,7 +59,7 @@ def recorded(case: Case, seed: int, broken: bool, *, runs: Path = RUNS, fresh: b
     digest = _digest(case)
     if fresh or _mark(folder).get("digest") != digest:
         shutil.rmtree(folder, ignore_errors=True)
-        trial = Trial(case.name, seed, broken, folder / "run", {"config": captured()})
+        trial = Trial(case.name, seed, broken, folder / "run", _SETTINGS)
         _run(case, trial)
         onset = case.onset if trial.onset is None else trial.onset
         (folder / _MARK).write_text(json.dumps({"digest": digest, "onset": onset}) + "\n")
@@ -111,4 +107,5 @@ def _digest(case: Case) -> str:
     module = importlib.import_module(case.program.__module__)
     sources = [Path(str(module.__file__)), *(HERE / f"{name}.py" for name in _SHARED), *_CAPTURE]
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    return hashlib.sha256(f"{text}{captured().to_dict()}".encode()).hexdigest()
+    needs = [f"{rule.name} {rule.needs} {rule.wants}" for rule in default()]
+    return hashlib.sha256(f"{text}{needs}".encode()).hexdigest()
