@@ -22,6 +22,7 @@ TENSORS = 1000
 # So many steps are made; longer runs repeat them.
 _MADE = 10
 _WIDTH = 16
+_MOVE = 1e-3
 _OWNED = {"requires_grad": True, "module_type": "Linear", "optimizer": 0, "parameter_group": 0}
 _SCALE = {"weights": 0.1, "biases": 0.1, "gradients": 1e-2, "updates": 1e-4, "activations": 1.0}
 
@@ -51,6 +52,7 @@ class _Network:
             (_said(weights, "weights", "identical_units", _OWNED), 0, 0),
             (_said(outputs, "activations", "inactive_units", relu), 0, 0.2),
             (_said(outputs, "activations", "constant_units", relu), 0, 0.2),
+            (_said(outputs, "activations", "unit_spread", relu), 0.5, 1),
             ([TensorKey("loss", "losses", "float64", ())], 0.9, 1.1),
             ([TensorKey("learning_rate/0", "loop", "float64", ())], 1e-3, 1e-3),
             ([TensorKey("optimizer_steps", "loop", "float64", ())], 1, 1),
@@ -59,12 +61,17 @@ class _Network:
         self.rows = sum(map(len, self.keys)) + sum(len(keys) for keys, _, _ in self.numbers)
 
     def step(self, number: int) -> list[Record]:
-        """One step: every tensor is drawn anew, as those of a training that goes on evenly."""
-        rng = np.random.default_rng(number)
+        """One step of a training that goes on evenly: weights move a little, everything else is drawn anew."""
+        rng, first = np.random.default_rng(number + 1), np.random.default_rng(0)
         records = []
         for keys in self.keys:
             scale = _SCALE[keys[0].collection]
             arrays = [(rng.standard_normal(key.shape) * scale).astype(np.float32) for key in keys]
+            if keys[0].collection in ("weights", "biases"):
+                arrays = [
+                    first.standard_normal(key.shape, np.float32) * scale + _MOVE * one
+                    for key, one in zip(keys, arrays, strict=True)
+                ]
             if keys[0].collection == "activations":
                 arrays = [np.maximum(array, 0) for array in arrays]
             records.append(Record(number, float(number), "train", keys, tensometer.summarize_many(arrays)))
