@@ -130,6 +130,7 @@ ROWS = (
         for side, what, target in (
             ("default", "everything default", 1.05),
             ("everything", "with activations, updates and all histograms", 1.15),
+            ("rules", "judged by the default rules, which capture what they need (no target)", math.inf),
             ("NumPy by hand", "five NumPy reductions by hand (a peer, no target)", math.inf),
         )
         for threads in (1, 2)

@@ -57,7 +57,7 @@ def named(name: str, side: Side, threads: int) -> Side:
 
 
 def training_case(network: str, threads: int, scale: Scale) -> Case:
-    """One network: no monitor, everything default on every step, everything there is, and reductions by hand."""
+    """One network: no monitor, everything default on every step, everything there is, rules, and reductions by hand."""
     torch.manual_seed(0)
     training = NETWORKS[network](tiny=scale.rounds == 1)
     by_hand = ByHand(training.model)
@@ -81,6 +81,7 @@ def training_case(network: str, threads: int, scale: Scale) -> Case:
         named("no monitor", Side("", plain, warm), threads),
         named("default", watched(training, every=1), threads),
         named("everything", watched(training, every=1, collections=EVERYTHING), threads),
+        named("rules", watched(training, every=1, rules=True), threads),
         named("NumPy by hand", Side("", numpy, warm), threads),
     )
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
