@@ -27,7 +27,8 @@ class Progress:
 
     observed: how many steps were captured, this one included. rate: the present learning rate, of several groups the
     largest; NaN if it is not known. peak_rate: the largest so far. rising: whether the rate is above that of the
-    captured step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody knows.
+    captured step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody knows. updates: how many
+    times that one did that stepped most often, at least 1.
     skipped: whether a gradient scaler kept it from its step. losses: by their names in the run.
     """
 
@@ -36,6 +37,7 @@ class Progress:
     peak_rate: float = 0.0
     rising: bool = False
     updated: bool = True
+    updates: float = 1.0
     skipped: bool = False
     losses: dict[str, Loss] = field(default_factory=dict)
 
@@ -48,6 +50,7 @@ class Progress:
         self.peak_rate = max(self.peak_rate, self.rate) if self.rate == self.rate else self.peak_rate
         steps = [value for name, value in loop.items() if name.endswith("optimizer_steps")]
         self.updated = not steps or any(steps)
+        self.updates = max([1.0, *steps])
         self.skipped = any(value for name, value in loop.items() if name.endswith("amp_skipped"))
         for name, value in losses.items():
             if math.isfinite(value):
