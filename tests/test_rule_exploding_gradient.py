@@ -16,8 +16,8 @@ def course(rule: ExplodingGradient, scales: list[float], losses: list[float] | N
     return [one.step for one in found]
 
 
-def test_growth_with_a_worse_loss_is_found_at_its_second_step() -> None:
-    assert course(ExplodingGradient(), [1, 1, 20, 400, 2000], [2, 2, 4, 50, 1e3]) == [3]
+def test_growth_with_a_worse_loss_is_found_at_its_third_step() -> None:
+    assert course(ExplodingGradient(), [1, 1, 20, 400, 2000], [2, 2, 4, 50, 1e3]) == [4]
 
 
 def test_growth_while_the_loss_falls_is_healthy() -> None:
@@ -29,8 +29,8 @@ def test_one_wild_batch_is_healthy() -> None:
 
 
 def test_without_losses_only_a_hundredfold_growth_counts() -> None:
-    assert course(ExplodingGradient(), [1, 1, 20, 20, 20]) == []
-    assert course(ExplodingGradient(), [1, 1, 200, 200]) == [3]
+    assert course(ExplodingGradient(), [1, 1, 20, 20, 20, 20]) == []
+    assert course(ExplodingGradient(), [1, 1, 200, 200, 200]) == [4]
 
 
 def test_a_gradient_beyond_all_weights_is_found_at_once() -> None:

@@ -17,7 +17,8 @@ class BadStep(Rule):
 
     Condition: a loss is at least `times` its median over the last 20 captured steps, above it by at least `sigmas`
     robust deviations (1.48 MAD), and above every value of that time; the same is true of the norm of all gradients; and
-    the loss is `worse` times its very first value or more, or the inputs' largest magnitude jumps in the same way. Or:
+    the loss is `worse` times its very first value or more, or the inputs' largest magnitude jumps in the same way; told
+    when the loss has come half the way back in the next step. Or:
     the inputs' largest magnitude is `input_times` the largest of the last 20 steps, whatever the loss says.
 
     Defaults: times 3, sigmas 8, worse 1, input_times 30. Batches differ by a factor of two, also late in a training,
@@ -27,7 +28,8 @@ class BadStep(Rule):
     Needs: `gradients`, `losses`. Costs: one norm, medians only of candidates.
 
     Healthy look-alikes: a hard batch of a network that is nearly done (better than at the beginning); heavy tails (the
-    deviations are large); a step after which nothing is as before is told by LossSpike and GradientSpike as well.
+    deviations are large); another task (the loss does not come back in a step); a step after which nothing is as before
+    is told by LossSpike and GradientSpike as well.
 
     Example: `BadStep(times=10)`
     """
@@ -62,10 +64,15 @@ class BadStep(Rule):
             known = step.progress.losses.get(name)
             jumps = self._is_far(state, f"loss {name}", loss)
             bad = known is not None and known.first > 0 and (loss >= self.worse * known.first or input_jumps)
+            # What this step is, the next one tells: the loss comes back from a bad batch.
+            at, peak, level = state.get(f"jump {name}") or (step.number, math.nan, 0.0)
+            usually = usual(state[f"loss {name}"])[0]
+            state[f"jump {name}"] = [step.number, loss, usually] if jumps and gradient_jumps and bad else None
             yield self.about(
-                jumps and gradient_jumps and bad,
-                "{tensor} jumps to {value:.3g}, worse than it ever was, and the gradient with it",
-                value=loss,
+                loss < (level + peak) / 2,
+                "{tensor} jumped to {value:.3g} at step {at}, worse than it ever was, and the gradient with it",
+                at=at,
+                value=peak,
                 threshold=self.worse * known.first if known is not None else 0.0,
                 step=step,
                 tensor=name,

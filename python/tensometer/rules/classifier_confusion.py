@@ -13,15 +13,17 @@ from tensometer.rules.step import Array, Step
 class ClassifierConfusion(Rule):
     """One class is taken for another most of the time, though the classifier has learned the others.
 
-    Condition: over three windows of training one after another, each of so many steps that every class was the label
-    `labels` times on average: of the labels of two classes more than `confused` are taken for the other of the two,
-    while the median class is right `learned` of the time; in the first window as in the last, and no less in the last.
+    Condition: over three windows of training one after another, each of `steps` steps or more, and of so many that
+    every class was the label `labels` times on average: of the labels of two classes more than `confused` are taken for
+    the other of the two, while the median class is right `learned` of the time; in the first window as in the last, and
+    no less in the last.
 
     Defaults: Amazon SageMaker Debugger's Confusion asks that every class be right nine times in ten and taken for
     another once in ten at most, which no run meets at its start and few hard problems ever do. Where half of one
     class's labels are those of another, a quarter of the labels of both are wrong at best, and half where both are
     mixed up: confused 0.2. Where the problem is hard, the median class suffers too: learned 0.9. labels 50: a share of
-    two classes is then known to 0.05.
+    two classes is then known to 0.05. steps 15: what large batches or pixels tell of a few steps is the beginning of
+    training.
 
     Needs: `labels` and `predictions` of a classifier of up to 256 classes whose loss module is attached (the events
     `classes`). Costs: some ten microseconds a step.
@@ -41,6 +43,7 @@ class ClassifierConfusion(Rule):
     learned: float = 0.9
     confused: float = 0.2
     labels: int = 50
+    steps: int = 15
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Add the labels of this step to the window; judge it when it is full."""
@@ -49,8 +52,11 @@ class ClassifierConfusion(Rule):
             if "errors" in event.data and state.get("classes", classes) == classes:
                 self._add(state, event.data["labels"], event.data["errors"], classes)
         window: Array | None = state.get("window")
-        if window is None or window.trace() + state["wrong"] < self.labels * len(window):
+        state["steps"] = state.get("steps", 0) + 1
+        full = window is not None and window.trace() + state["wrong"] >= self.labels * len(window)
+        if window is None or not full or state["steps"] < self.steps:
             return
+        state["steps"] = 0
         first: Array | None = state.get("first")
         state["first"], state["second"] = state.get("second"), window
         state["window"], state["wrong"] = np.zeros_like(window), 0.0

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.losses import training_loss
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
 from tensometer.rules.tensors import natural_norm
@@ -17,17 +18,18 @@ class ExplodingGradient(Rule):
 
     Condition: with `g` the norm of all gradients, `w` the norm that weights of such shapes usually begin with:
     `g >= level * w`; or `g >= growth` times
-    the least of its first three values, while a loss is at least `worse` times its first value (without losses:
-    `g >= growth^2` times), for `patience` steps.
+    the least of its first three values, while the training loss is at least `worse` times its first value (where none
+    is plainly that: `g >= growth^2` times), for `patience` steps.
 
-    Defaults: growth 10 and worse 1.5. In healthy runs the gradient grows up to fivefold as the loss begins to fall, and
-    tenfold only behind plateaus: the loss is then below its first value. A run that diverges passes both in two steps.
-    level 1e4: healthy runs had at most 2, raw features as inputs 150, recurrent weights that blow up 4e5.
+    Defaults: growth 10, worse 1.5, patience 3. In healthy runs the gradient grows up to fivefold as the loss begins to
+    fall, and tenfold only behind plateaus: the loss is then below its first value. A run that diverges passes both in
+    two steps. level 1e4: healthy runs had at most 2, raw features as inputs 150, recurrent weights that blow up 4e5.
 
     Needs: `gradients`. Costs: two norms over tensors.
 
     Healthy look-alikes: heavy tails (one step, which patience outlasts; clipped, they do not grow); losses that rise by
-    design (the gradient does not grow tenfold with them); steps that a gradient scaler skips (not judged).
+    design (the gradient does not grow tenfold with them; those of adversaries are not asked); another task (the
+    gradient is tenfold for two steps); steps that a gradient scaler skips (not judged).
 
     Example: `ExplodingGradient(growth=100)`
     """
@@ -38,7 +40,7 @@ class ExplodingGradient(Rule):
     remedies = ("a smaller learning rate, warm-up", "clip the gradient's norm", "He or Xavier initialisation")
 
     severity: Severity = Severity.ERROR
-    patience: int = 2
+    patience: int = 3
     growth: float = 10.0
     worse: float = 1.5
     level: float = 1e4
@@ -55,11 +57,12 @@ class ExplodingGradient(Rule):
         if len(first) < _FIRST:
             first = state["first"] = [*first, norm]
         least = min(first)
-        losses = step.progress.losses.values()
-        worse = any(one.first > 0 and one.last >= self.worse * one.first for one in losses)
-        limit = least * (self.growth if losses else self.growth**2)
+        found = training_loss(step)
+        loss = None if found is None else step.progress.losses.get(found[0])
+        worse = loss is None or loss.last >= self.worse * loss.first > 0
+        limit = least * (self.growth if loss is not None else self.growth**2)
         yield self.about(
-            limit > 0 and norm >= limit and (worse or not losses),
+            limit > 0 and norm >= limit and worse,
             "the gradient's norm is {value:.3g}, {times:.3g} times that of the first steps, and the loss is worse",
             value=norm,
             threshold=limit,

@@ -20,7 +20,8 @@ class GradientSpike(Rule):
     robust deviation (1.48 MAD) of `ln g` over the last 30 captured steps: `g >= times * exp(m)`, `ln g >= m + sigmas *
     s`, and `g >= leap * largest` so far.
 
-    Defaults: times 10, sigmas 6: the norms of healthy runs are within a factor of five of their median over 30 steps;
+    Defaults: times 15, sigmas 6: the norms of healthy runs are within a factor of five of their median over 30 steps,
+    and up to 11 above it where another task begins;
     where they are not, as with heavy tails, s is large, and so is the largest norm so far. leap 3: behind a plateau the
     gradient grows tenfold as well, but in several steps, each a new record.
 
@@ -36,7 +37,7 @@ class GradientSpike(Rule):
     causes = ("a corrupted batch, or a target far off", "a learning rate at the edge", "numbers that overflowed nearly")
     remedies = ("look at the batch of this step", "clip the gradient's norm", "a smaller learning rate")
 
-    times: float = 10.0
+    times: float = 15.0
     sigmas: float = 6.0
     leap: float = 3.0
 

@@ -10,7 +10,7 @@ from tensometer.rules.step import Step
 _WINDOW = 30
 _LEAST = 15
 # A jump that lasts longer is a change of the task, or the training is lost.
-_LASTS = 5
+_LASTS = 1
 
 
 class LossSpike(Rule):
@@ -18,7 +18,7 @@ class LossSpike(Rule):
 
     Condition: at some step, with m the median of the last 30 losses, d their deviation (median absolute) and x the
     largest of them: `loss - m > deviations d`, `> 4 (x - m)`, and `> share` of the first loss's size; told when the
-    loss has come half the way back within five steps, or at once if it is ten times above the first loss.
+    loss has come half the way back in the next step, or at once if it is ten times above the first loss.
 
     Defaults: 10 deviations, share 0.5. Losses of small batches have heavy tails, so that deviations alone fire on
     healthy runs; four times the largest excess of thirty steps is what such tails have once in thousands of steps, and
@@ -27,8 +27,8 @@ class LossSpike(Rule):
     Needs: `losses`, of which one is plainly what is trained. Costs: two medians of 30 numbers a step.
 
     Healthy look-alikes: noisy and heavy-tailed losses of small batches; a solved problem, whose loss of 0.001 jumps to
-    0.1 with a single hard sample; a change of the task, after which the loss does not come back; the first steps, which
-    have no range yet.
+    0.1 with a single hard sample; a change of the task, after which the loss takes two steps or more to come half the
+    way back; the first steps, which have no range yet.
 
     Example: `LossSpike(share=0.2)`
     """

@@ -15,10 +15,10 @@ from tensometer.rules.unchanged import unchanged
 class ParameterNotOptimized(Rule):
     """A parameter is left out of training, or taken into it, against what the model declares.
 
-    Condition, of a parameter: (`left_out`) it requires a gradient and has one, no optimizer has it though there is one,
-    and it does not change, for `patience` steps; (`no_gradient`) it requires a gradient and had none since the
-    beginning, for `missing_patience` steps; (`frozen`) it requires none and has none, and changes, for `patience`
-    steps; (`apart`) it was tied to another under one of its names, and is a tensor of its own now.
+    Condition, of a parameter: (`left_out`) it requires a gradient and gets a new one at each step, no optimizer has it
+    though there is one, and it does not change, for `patience` steps; (`no_gradient`) it requires a gradient and had
+    none since the beginning, for `missing_patience` steps; (`frozen`) it requires none and has none, and changes, for
+    `patience` steps; (`apart`) it was tied to another under one of its names, and is a tensor of its own now.
 
     Defaults: patience 2, as what is declared leaves no doubt; missing_patience 8: experts, heads and layers that are
     left out by chance get a gradient within some steps.
@@ -27,7 +27,8 @@ class ParameterNotOptimized(Rule):
 
     Healthy look-alikes: frozen weights (they do not change); copies that follow another network's weights, as teachers
     and targets do (there is a trained one of the same name and shape); copies of masters that an optimizer has (they
-    change); a GAN's turns (frozen for the other's turn, but with a gradient); embeddings of unused rows.
+    change); a GAN's turns (frozen for the other's turn, but with a gradient); a backbone under no_grad()
+    that still has the gradient of its last training (always the same); embeddings of unused rows.
 
     Example: `ParameterNotOptimized(missing_patience=50)`
     """
@@ -51,7 +52,8 @@ class ParameterNotOptimized(Rule):
         gradients = step.group("gradients")
         still = unchanged(step, state, weights)
         norms = np.nan_to_num(by_tensor(step, gradients, gradients["l2"])[weights.ids])
-        left_out = weights.each(_is_left_out) > 0
+        fresh = by_tensor(step, gradients, ~unchanged(step, state, gradients))[weights.ids] > 0
+        left_out = (weights.each(_is_left_out) > 0) & fresh
         sentence = "{tensor} has a gradient of {value:.1e}, but no optimizer has it, and it does not change"
         yield Condition(weights, left_out & still & (norms > 0), sentence, norms, 0.0, kind="left_out")
         yield self._without_gradient(step, state, weights, gradients)

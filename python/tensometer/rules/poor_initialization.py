@@ -16,8 +16,9 @@ class PoorInitialization(Rule):
 
     Condition, in the first step alone. `gain`: rms(weight) sqrt(fan_in) > `gain`, by which the layer multiplies what
     comes in, and no normalisation follows. `signal`: how far samples lie apart, `unit_spread`, in the output of the
-    last layer beside the input: below `lost`, or below `faded` at a factor below `shrink` a layer; or above 1 / `faded`
-    at a factor above `gain`. `constant`: std(weight) < 0.1 rms(weight).
+    last layer beside the input, or beside the first normalisation's output where there is one: below `lost`, or below
+    `faded` at a factor below `shrink` a layer; or above 1 / `faded` at a factor above `gain`. `constant`: std(weight) <
+    0.1 rms(weight).
 
     Defaults: gain 3: PyTorch's own initialisation has 0.58, LeCun's 1, He's and orthogonal ones up to 1.7; normal
     weights of deviation 1 have 8 for 64 inputs. lost 1e-8, faded 1e-4, shrink 0.1: in a plain ReLU network PyTorch's
@@ -64,12 +65,17 @@ class PoorInitialization(Rule):
 
     def _signal(self, step: Step) -> Iterator[Condition]:
         layers = step.group("activations").where(is_layer)
-        entered = _positive(beside(step, step.group("inputs").where(_is_float), "inputs/unit_spread"))
-        passed = _positive(beside(step, layers, "activations/unit_spread"))
-        if len(entered) != 1 or len(passed) < 2:
+        entered = beside(step, step.group("inputs").where(_is_float), "inputs/unit_spread")
+        passed = beside(step, layers, "activations/unit_spread")
+        norms = step.group("activations").where(_is_normalisation)
+        if len(norms):
+            entered = beside(step, norms, "activations/unit_spread")[:1]
+            passed = passed[layers.part.rows > norms.part.rows[0]]
+        comes, goes = _positive(entered), _positive(passed)
+        if len(comes) != 1 or len(goes) < 2:
             return
-        ratio = passed[-1] / entered[0]
-        factor = ratio ** (1 / len(passed))
+        ratio = goes[-1] / comes[0]
+        factor = ratio ** (1 / len(goes))
         fades = ratio < self.lost or (ratio < self.faded and factor < self.shrink)
         grows = ratio > 1 / self.faded and factor > self.gain
         sentence = (
@@ -86,6 +92,10 @@ def _multiplies(key: Key) -> bool:
 
 def _is_float(key: Key) -> bool:
     return "float" in key.dtype
+
+
+def _is_normalisation(key: Key) -> bool:
+    return "Norm" in str(key.facts.get("module_type", ""))
 
 
 def _positive(values: Array) -> list[float]:

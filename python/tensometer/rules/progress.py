@@ -28,8 +28,8 @@ class Progress:
     observed: how many steps were captured, this one included. rate: the present learning rate, of several groups the
     largest; NaN if it is not known. peak_rate: the largest so far. rising: whether the rate is above that of the
     captured step before, as in a warm-up. updated: whether an optimizer has stepped, or nobody knows. counted: whether
-    somebody knows, as where an optimizer is attached. skipped: whether a gradient scaler kept it from its step. losses:
-    by their names in the run.
+    somebody knows, as where an optimizer is attached. updates: how many times that one did that stepped most often, at
+    least 1. skipped: whether a gradient scaler kept it from its step. losses: by their names in the run.
     """
 
     observed: int = 0
@@ -38,6 +38,7 @@ class Progress:
     rising: bool = False
     updated: bool = True
     counted: bool = False
+    updates: float = 1.0
     skipped: bool = False
     losses: dict[str, Loss] = field(default_factory=dict)
 
@@ -50,6 +51,7 @@ class Progress:
         self.peak_rate = max(self.peak_rate, self.rate) if self.rate == self.rate else self.peak_rate
         steps = [value for name, value in loop.items() if name.endswith("optimizer_steps")]
         self.updated, self.counted = not steps or any(steps), bool(steps)
+        self.updates = max([1.0, *steps])
         self.skipped = any(value for name, value in loop.items() if name.endswith("amp_skipped"))
         for name, value in losses.items():
             if math.isfinite(value):

@@ -10,14 +10,16 @@ from tensometer.rules.step import Array, Group, Step
 from tensometer.rules.tensors import by_tensor, is_trained, is_trained_matrix
 
 _COMPARED = ("l1", "l2", "sum")
+# Below such a share of the largest gradient that a weight had there is nothing left to learn.
+_LEFT = 1e-3
 
 
 class Unchanged(Rule):
     """A trained weight has a gradient and does not change when the optimizer steps; or the optimizer never steps.
 
     Condition: sum, l1 and l2 of a weight matrix are bit for bit those of the captured step before, while an optimizer
-    has it, has stepped, and its gradient is not 0, for `patience` steps; or no optimizer has stepped since the
-    beginning, for `idle_patience` steps.
+    has it, has stepped, and its gradient is above 1e-3 of the largest it had, for `patience` steps; or no optimizer has
+    stepped since the beginning, for `idle_patience` steps.
 
     Defaults: patience 4; a float32 weight changes in every healthy step that has a gradient and a learning rate.
     Amazon SageMaker Debugger's UnchangedTensor has 3 steps, of all tensors. idle_patience 32: gradients are accumulated
@@ -27,7 +29,8 @@ class Unchanged(Rule):
 
     Healthy look-alikes: frozen weights, and what no optimizer has (ParameterNotOptimized); warm-up from 0, decay to 0,
     skipped and accumulating steps (not judged); LoRA, residual gates, experts without tokens, embeddings of rare tokens
-    (their gradient is 0, or they are not judged).
+    (their gradient is 0, or they are not judged); a problem that is solved, in which a search like LBFGS finds no step
+    any more (hardly any gradient is left).
 
     Example: `Unchanged(patience=10)`
     """
@@ -48,10 +51,13 @@ class Unchanged(Rule):
         if progress.updated and not progress.skipped:
             state["stepped"] = True
             gradients = step.group("gradients").where(is_trained)
-            norms = by_tensor(step, gradients, gradients["l2"])[weights.ids]
-            wanted = not progress.rising and (progress.full_rate or progress.peak_rate == 0)
+            norms = np.nan_to_num(by_tensor(step, gradients, gradients["l2"])[weights.ids])
+            largest = state.of_tensors("largest", len(step.catalogue), 0.0)
+            largest[weights.ids] = np.maximum(largest[weights.ids], norms)
+            wanted = (norms > _LEFT * largest[weights.ids]) & (norms > 0)
+            wanted &= not progress.rising and (progress.full_rate or progress.peak_rate == 0)
             sentence = "{tensor} does not change, though an optimizer has it and its gradient is {value:.1e}"
-            yield Condition(weights, still & (norms > 0) & wanted, sentence, norms, 0.0, kind="still")
+            yield Condition(weights, still & wanted, sentence, norms, 0.0, kind="still")
         yield self.about(
             not state.get("stepped", False) and not progress.skipped and bool(still.any()),
             "no optimizer has stepped in {value} captured steps",
@@ -68,7 +74,7 @@ def unchanged(step: Step, state: State, rows: Group) -> Array:
     """Of each row's tensor, whether its sums are those that the state remembers; it remembers the present ones."""
     still = np.ones(len(rows), bool)
     for name in _COMPARED:
-        last = state.of_tensors(f"last {name}", len(step.catalogue), np.nan)
+        last = state.of_tensors(f"last {name} of {rows.part.group}", len(step.catalogue), np.nan)
         still &= last[rows.ids] == rows[name]
         last[rows.ids] = rows[name]
     return still

@@ -18,21 +18,23 @@ _LOGARITHMIC = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss")
 class Underfitting(Rule):
     """After many steps the training loss is that of the best constant prediction: nothing was learned from the inputs.
 
-    Condition: after `steps` steps at the full learning rate, the median of the last 20 losses lies between `share` and
-    1.2 times the loss of the best constant prediction, above `share` by twice its error, and is not lower than that of
-    the 20 before. For classes that loss is the entropy `-sum p ln p` of the labels seen (ln C for C balanced classes),
-    for a mean squared error it is their variance.
+    Condition: after `steps` steps at the full learning rate and `samples` labels, the median of the last 20 losses lies
+    between `share` and 1.2 times the loss of the best constant prediction, above `share` by twice its error, and is not
+    lower than that of the 20 before. For classes that loss is the entropy `-sum p ln p` of the labels seen (ln C for C
+    balanced classes), for a mean squared error it is their variance.
 
-    Defaults: share 0.9 and 60 steps: healthy runs of all our kinds are below half of the constant's loss by then. Up to
-    1.2, as a loss far above it is another one: a sum over samples, or with terms of its own.
+    Defaults: share 0.95, 60 steps and 2000 labels: healthy runs of nearly all our kinds are below half of the
+    constant's loss by then, and noisy data that are learned well below 0.94 of it; with one or two samples a step they
+    have begun to learn after some hundreds. Up to 1.2, as a loss far above it is another one: a sum over samples, or
+    with terms of its own.
 
     Needs: `losses`, of which one is plainly what is trained, and `labels`, so the loss module must be attached. Costs:
     two medians of 20 numbers a step.
 
-    Healthy look-alikes: warm-up and decay (only steps at the full rate count); a loss that still falls, though slowly;
-    tokens, where the frequencies alone are the first plateau of every language model; a loss weighted by class, whose
-    constant is another; label smoothing only lifts the floor. Data of which hardly anything can be predicted look the
-    same, and are for a person to know.
+    Healthy look-alikes: warm-up and decay (only steps at the full rate count); tiny batches (labels count); a loss that
+    still falls, though slowly; tokens, where the frequencies alone are the first plateau of every language model; a
+    loss weighted by class, whose constant is another; label smoothing only lifts the floor. Data of which hardly
+    anything can be predicted look the same, and are for a person to know.
 
     Example: `Underfitting(steps=1000)`
     """
@@ -43,8 +45,9 @@ class Underfitting(Rule):
     remedies = ("overfit a single batch first", "compare a few inputs with their labels", "try a larger model or rate")
 
     patience: int = 3
-    share: float = 0.9
+    share: float = 0.95
     steps: int = 60
+    samples: int = 2000
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Compare the last losses with that of the best constant prediction for the labels so far."""
@@ -55,7 +58,10 @@ class Underfitting(Rule):
         name, loss = found
         state["trained"] = state.get("trained", 0) + trains_fully(step, state)
         recent = remember(state, "recent", loss, 2 * _RECENT)
-        if constant is None or constant <= 0 or state["trained"] < self.steps or len(recent) < 2 * _RECENT:
+        labels = step.group("labels")
+        state["samples"] = state.get("samples", 0) + (math.prod(labels.keys[0].shape[:1]) if len(labels) else 0)
+        enough = state["trained"] >= self.steps and state["samples"] >= self.samples
+        if constant is None or constant <= 0 or not enough or len(recent) < 2 * _RECENT:
             return
         late, early = recent[_RECENT:], recent[:_RECENT]
         level, error = median(late), 2 * spread(late) / _RECENT**0.5

@@ -1,0 +1,25 @@
+"""BadStep and LossSpike: a bad batch is over with the next step, another task is not."""
+
+from collections.abc import Sequence
+
+from rule_steps import Bench, names, normal
+from tensometer.rules.bad_step import BadStep
+from tensometer.rules.loss_spike import LossSpike
+
+STEADY = [2.0, *(0.5 + 0.01 * (step % 3) for step in range(29))]
+
+
+def found(losses: Sequence[float]) -> list[tuple[str, int]]:
+    """Rules and steps of the findings; gradients are in proportion to losses."""
+    bench, all_found = Bench(BadStep(), LossSpike()), []
+    for loss in losses:
+        all_found += bench.step(losses={"loss": loss}, gradients={"a.weight": normal(8, 8, scale=loss)})
+    return [(rule, one.step) for rule, one in zip(names(all_found), all_found, strict=True)]
+
+
+def test_a_batch_that_is_bad_is_told_a_step_later() -> None:
+    assert sorted(found([*STEADY, 9.0, 0.52, 0.5])) == [("BadStep", 31), ("LossSpike", 31)]
+
+
+def test_another_task_is_healthy() -> None:
+    assert found([*STEADY, 9.0, 6.5, 5.0, 3.1, 2.0, 1.5, 1.2, 1.0, 0.9, 0.8, 0.7]) == []
