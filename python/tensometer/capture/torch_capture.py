@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from tensometer._core import share_openmp
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink, Taken
+from tensometer.capture.torch_clearing import GradientClearing
 from tensometer.capture.torch_clipping import UnclippedNorm
 from tensometer.capture.torch_closures import before_update
 from tensometer.capture.torch_distributed import is_replicated
@@ -68,6 +69,7 @@ class TorchCapture:
         self._parameters = Parameters(self._model, optimizers, prefix=prefix, replicated=is_replicated(model))
         self._gradients = GradientCapture(sink, origin)
         self._updates = [UpdateCapture(sink) for _ in optimizers]
+        self._clearing = [GradientClearing(optimizer, sink) for optimizer in optimizers]
         self._unclipped = UnclippedNorm(self._model, sink) if clipping else None
         self._steps = [0] * len(optimizers)
         self._used: set[str] = set()
@@ -109,6 +111,8 @@ class TorchCapture:
         self._modules.detach()
         if self._unclipped is not None:
             self._unclipped.detach()
+        for clearing in self._clearing:
+            clearing.detach()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -208,6 +212,8 @@ class TorchCapture:
                 for setting, name in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
                     if setting in group:
                         values[f"{self._prefix}{several}{name}/{index}"] = float(group[setting])
+                uncleared = self._clearing[number].uncleared(index)
+                values[f"{self._prefix}{several}uncleared_updates/{index}"] = uncleared
         if self._gradients.norm is not None:
             values[f"{self._prefix}gradient_norm"] = self._gradients.norm
         accumulating = self._optimizers and not any(self._steps) and not self._skipped()
