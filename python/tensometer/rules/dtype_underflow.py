@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.formats import FORMATS, Format, is_scaled, narrow
 from tensometer.rules.modules import solved
@@ -17,7 +15,8 @@ class DtypeUnderflow(Rule):
     """Gradients or activations are so small that their dtype rounds most of them to zero, or to a few steps.
 
     Condition: `0 < rms < steps * smallest`, where `smallest` is the smallest number of the format above zero (float16:
-    2^-24 = 6e-8), for `patience` captured steps in a row. The same of float32 gradients that are computed in float16
+    2^-24 = 6e-8), or the gradients of all tensors of the format are zero, for `patience` captured steps in a row. The
+    same of float32 gradients that are computed in float16
     (activations are), without a gradient scaler, if a third of them is exactly zero.
 
     Defaults: steps 16: of normal numbers of a deviation of 16 steps half have less than four bits. Healthy gradients in
@@ -46,15 +45,16 @@ class DtypeUnderflow(Rule):
             return
         for group in ("activations", "gradients"):
             for form, rows in narrow(self.rows(step, group)):
-                yield self._lost(rows, form, np.ones(len(rows), bool), f"{group} {form.dtype}")
+                nothing = group == "gradients" and len(rows) > 1 and not rows["rms"].any()
+                yield self._lost(rows, form, (rows["rms"] > 0) | nothing, f"{group} {form.dtype}")
         if len(step.group("activations").where(_FLOAT16)) and not is_scaled(step):
             rows = self.rows(step, "gradients", where=_is_float32)
-            yield self._lost(rows, _FLOAT16, rows["zero_fraction"] > 1 / 3, "autocast")
+            yield self._lost(rows, _FLOAT16, (rows["rms"] > 0) & (rows["zero_fraction"] > 1 / 3), "autocast")
 
     def _lost(self, rows: Group, form: Format, candidates: Array, kind: str) -> Condition:
         rms, limit = rows["rms"], self.steps * form.smallest
         sentence = f"{{tensor}} is lost in {form.dtype}: its rms is {{value:.1g}}, less than {self.steps:g} steps"
-        return Condition(rows, candidates & (rms > 0) & (rms < limit), sentence, rms, limit, kind=kind)
+        return Condition(rows, candidates & (rms < limit), sentence, rms, limit, kind=kind)
 
 
 def _is_float32(key: Key) -> bool:

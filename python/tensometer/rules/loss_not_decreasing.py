@@ -1,6 +1,7 @@
 """A training loss that rises, or stays where it began."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
@@ -18,7 +19,8 @@ class LossNotDecreasing(Rule):
     """The training loss rises far above its start, or has not left it after many steps at the full learning rate.
 
     Condition: rising: the last 8 losses all lie above `highest + rise |start|`, and the median of the later four is
-    not below that of the earlier. flat: after `steps` steps at the full learning rate, the median of the last 20 is
+    not below that of the earlier; or a quarter of that height, and the medians of ten rise from each ten of the last 40
+    to the next. flat: after `steps` steps at the full learning rate, the median of the last 20 is
     less than `drop |start|` below the start, with twice the error of that difference added, and not below that of the
     20 before. start and highest: the median and the largest of the first five losses.
 
@@ -61,7 +63,8 @@ class LossNotDecreasing(Rule):
             return
         start, last, half = state["start"], recent[-_RISING:], _RISING // 2
         about = {"tensor": name, "collection": "losses", "start": start}
-        low, limit = min(last), state["highest"] + self.rise * abs(start)
+        steady = len(recent) == 2 * _RECENT and state["whole"] and _rises_steadily(recent)
+        low, limit = min(last), state["highest"] + self.rise * abs(start) * (0.25 if steady else 1.0)
         rising = low > limit and median(last[half:]) >= median(last[:half])
         sentence = "{tensor} rises: it began at {start:.4g}, and was at least {value:.4g} for the last 8 steps"
         about |= {"severity": Severity.ERROR, "kind": "rising"}
@@ -75,3 +78,10 @@ class LossNotDecreasing(Rule):
         sentence = "{tensor} does not fall: it began at {start:.4g}, and after {trained} steps it is {value:.4g}"
         about |= {"severity": self.severity, "kind": "flat", "trained": state["trained"]}
         yield self.about(flat, sentence, value=level, threshold=limit, step=step, **about)
+
+
+def _rises_steadily(losses: list[float]) -> bool:
+    """Whether the medians of quarters rise from each to the next."""
+    quarter = len(losses) // 4
+    middles = [median(losses[first : first + quarter]) for first in range(0, len(losses), quarter)]
+    return all(before < after for before, after in pairwise(middles))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Array, Group, Step
 from tensometer.rules.tensors import by_tensor, is_trained, is_trained_matrix
@@ -18,8 +19,9 @@ class Unchanged(Rule):
     """A trained weight has a gradient and does not change when the optimizer steps; or the optimizer never steps.
 
     Condition: sum, l1 and l2 of a weight matrix are bit for bit those of the captured step before, while an optimizer
-    has it, has stepped, and its gradient is above 1e-3 of the largest it had, for `patience` steps; or no optimizer has
-    stepped since the beginning, for `idle_patience` steps.
+    has it, has stepped, and its gradient is above 1e-3 of the largest it had, for `patience` steps; or (`nothing`) all
+    of them stay, none has a gradient that is not zero, and an optimizer steps by a rate above 0, for `patience` steps;
+    or no optimizer has stepped since the beginning, for `idle_patience` steps.
 
     Defaults: patience 4; a float32 weight changes in every healthy step that has a gradient and a learning rate.
     Amazon SageMaker Debugger's UnchangedTensor has 3 steps, of all tensors. idle_patience 32: gradients are accumulated
@@ -30,14 +32,19 @@ class Unchanged(Rule):
     Healthy look-alikes: frozen weights, and what no optimizer has (ParameterNotOptimized); warm-up from 0, decay to 0,
     skipped and accumulating steps (not judged); LoRA, residual gates, experts without tokens, embeddings of rare tokens
     (their gradient is 0, or they are not judged); a problem that is solved, in which a search like LBFGS finds no step
-    any more (hardly any gradient is left).
+    any more (hardly any gradient is left; and if none is, the loss is down to 2 % of its first value).
 
     Example: `Unchanged(patience=10)`
     """
 
     needs = ("weights",)
     wants = ("gradients", "loop")
-    causes = ("a learning rate of 0", "updates below what the dtype resolves", "something that puts weights back")
+    causes = (
+        "a learning rate of 0",
+        "loss.backward() is missing, or the loss was detached",
+        "updates below what the dtype resolves",
+        "something that puts weights back",
+    )
     remedies = ("look at the schedule and at the parameter groups", "see UpdatesRoundedAway", "call optimizer.step()")
 
     patience: int = 4
@@ -58,6 +65,10 @@ class Unchanged(Rule):
             wanted &= not progress.rising and (progress.full_rate or progress.peak_rate == 0)
             sentence = "{tensor} does not change, though an optimizer has it and its gradient is {value:.1e}"
             yield Condition(weights, still & wanted, sentence, norms, 0.0, kind="still")
+            nothing = progress.counted and progress.rate > 0 and not solved(progress)
+            nothing = nothing and bool(still.all()) and not norms.any()
+            sentence = "{tensor} does not change: the optimizer steps, and no weight has a gradient that is not zero"
+            yield Condition(weights, np.full(len(weights), nothing), sentence, norms, 0.0, kind="nothing")
         yield self.about(
             not state.get("stepped", False) and not progress.skipped and bool(still.any()),
             "no optimizer has stepped in {value} captured steps",
