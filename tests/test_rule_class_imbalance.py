@@ -72,3 +72,11 @@ def test_labels_of_places_are_not_judged() -> None:
     bench = Bench(ClassImbalance())
     for step in range(60):
         assert judged(bench, drawn(640, 0.98, 0.02, seed=step), inputs=normal(10, 3, 8, 8)) == []
+
+
+def test_the_next_of_one_hot_tokens_is_no_class() -> None:
+    bench = Bench(ClassImbalance())
+    for step in range(60):
+        tokens = np.random.default_rng(step).integers(CLASSES, size=(64, 3))
+        inputs = np.eye(CLASSES, dtype=np.float32)[tokens].reshape(64, -1)
+        assert judged(bench, drawn(64, 0.49, 0.49, 0.02, seed=step), inputs=inputs) == []

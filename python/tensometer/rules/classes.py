@@ -3,7 +3,7 @@
 import numpy as np
 
 from tensometer.rules.state import State
-from tensometer.rules.step import TRAIN, Array, Fact, Step
+from tensometer.rules.step import TRAIN, Array, Fact, Group, Step
 
 
 def class_events(step: Step) -> list[Fact]:
@@ -15,7 +15,7 @@ def one_label_a_sample(step: Step, classes: int) -> bool:
     """Whether labels are of whole samples, and not of places in them or of tokens, whose classes differ by nature.
 
     As many labels as samples (the first dimension of inputs, of sequences also the second), which are not themselves
-    whole numbers of about as many kinds, as where the next token is predicted.
+    whole numbers of about as many kinds, as where the next token is predicted, or such numbers one-hot.
     """
     inputs, labels = step.group("inputs"), step.group("labels")
     if not len(inputs) or not len(labels):
@@ -24,7 +24,15 @@ def one_label_a_sample(step: Step, classes: int) -> bool:
     if not any(count in key.shape[:2] for key in inputs.keys):
         return False
     whole = [at for at, key in enumerate(inputs.keys) if "int" in key.dtype and len(key.shape) > 1]
-    return not any(4 * classes > inputs["max"][at] for at in whole)
+    return not any(4 * classes > inputs["max"][at] for at in whole) and not _one_hot(inputs, classes).any()
+
+
+def _one_hot(inputs: Group, classes: int) -> Array:
+    """Of each input, whether it is zeros and ones, and of the latter one in so many numbers as there are classes."""
+    ones = inputs["sum"]
+    bits = (inputs["max"] == 1) & (inputs["min"] == 0) & np.isclose(inputs["l2"] ** 2, ones, rtol=1e-6)
+    result: Array = bits & (ones * classes == inputs["count"])
+    return result
 
 
 class LabelCounts:
