@@ -181,3 +181,16 @@ def test_a_module_that_is_replaced(every_step: Callable[..., Monitor], tmp_path:
     run = closed(monitor, tmp_path)
     assert run.series("2").steps.tolist() == [0, 1]
     assert run.series("2")["l2"][1] == l2(outputs)
+
+
+@pytest.mark.parametrize("padding", [None, 0, 3])
+def test_share_of_padding_in_tokens(every_step: Callable[..., Monitor], tmp_path: Path, padding: int | None) -> None:
+    model = nn.Sequential(nn.Embedding(5, 4, padding_idx=padding), nn.Flatten(), nn.Linear(12, 2))
+    monitor = every_step("inputs")
+    monitor.attach(model)
+    model(torch.tensor([[3, 3, 1], [3, 0, 2]]))
+    monitor.step()
+    run = closed(monitor, tmp_path)
+    shares = {None: None, 0: 1 / 6, 3: 0.5}
+    found = [run.series(key.name)["mean"].tolist() for key in run.tensors("inputs") if key.name == "input.0/padding"]
+    assert found == ([] if padding is None else [[pytest.approx(shares[padding])]])

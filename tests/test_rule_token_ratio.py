@@ -14,7 +14,7 @@ def tokens(padded: float, seed: int = 0, most: int = 50) -> "np.ndarray[tuple[in
 def test_padding_is_found_at_the_third_step() -> None:
     bench = Bench(TokenRatio())
     (finding,) = bench.steps(20, inputs={"input.0": tokens(0.9)})
-    assert (finding.step, finding.sentence) == (2, "input.0: 90% of the tokens are token 0")
+    assert (finding.step, finding.sentence) == (2, "input.0: 90% of the tokens are padding")
 
 
 def test_some_padding_and_single_batches_are_none() -> None:
@@ -28,3 +28,13 @@ def test_masks_bits_and_measurements_are_none() -> None:
     bench = Bench(TokenRatio())
     inputs = {"input.mask": tokens(0.9, most=2), "input.bits": tokens(0.8, most=4), "input.x": 0 * normal(8, 8)}
     assert bench.steps(20, inputs=inputs) == []
+
+
+def test_padding_that_an_embedding_or_a_mask_tells() -> None:
+    bench = Bench(TokenRatio())
+    inputs = {"input.0": tokens(0.0), "input.0/padding": 0.8, "input.1": tokens(0.9), "input.1/padding": 0.1}
+    findings = bench.steps(20, inputs=inputs)
+    assert [finding.sentence for finding in findings] == ["input.0: 80% of the tokens are padding"]
+    mask = (tokens(0.7) > 0).astype(np.int64)
+    (finding,) = Bench(TokenRatio()).steps(20, inputs={"input.attention_mask": mask, "input.input_ids": tokens(0.0)})
+    assert finding.tensor == "input.attention_mask"

@@ -4,7 +4,8 @@
 # one lie apart: the root of the mean of all units' variances.
 UNIT_FACTS = ("inactive_units", "constant_units", "identical_units", "unit_spread")
 # Of updates: their size beside the weight's, changed elements, and the cosine with the last one. Each unit by itself.
-SUFFIXES = ("ratio", "changed_fraction", "cosine", "units", *UNIT_FACTS)
+# Of tokens that go into a model, which share is padding.
+SUFFIXES = ("ratio", "changed_fraction", "cosine", "units", "padding", *UNIT_FACTS)
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from tensometer.capture.torch_classes import class_counts
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_hooks import Hook
 from tensometer.capture.torch_modes import Modes
+from tensometer.capture.torch_padding import padding_shares, padding_token
 from tensometer.capture.torch_structure import Structure
 from tensometer.capture.torch_tensors import (
     described,
@@ -50,6 +51,7 @@ class ModuleCapture:
         self._last_gradient: tuple[str, Summary] | None = None
         self._awaited: Callable[[SummaryTable], None] | None = None
         self._told_unseen = False
+        self._padding: int | None = None
 
     def begin_step(self) -> None:
         """Hook what this step captures: a step that is not captured runs without hooks."""
@@ -84,6 +86,7 @@ class ModuleCapture:
         if (modules or ends) and not _compiled_in_place(self._model):
             self._handles.append(self._model.register_forward_pre_hook(Hook(self._before), with_kwargs=True))
             self._handles.append(self._model.register_forward_hook(Hook(self._after), with_kwargs=True))
+        self._padding = padding_token(self._model) if ends else None
         if ends and self._loss is not None and not _compiled_in_place(self._loss):
             self._handles.append(self._loss.register_forward_pre_hook(Hook(self._before_loss), with_kwargs=True))
         if not modules:
@@ -192,6 +195,9 @@ class ModuleCapture:
             part_of(f"{self._prefix}{name}{part}", collection, tensor, facts) for part, tensor in tensors_in(value)
         ]
         taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts], phase)
+        if collection == "inputs" and self._padding is not None:
+            shares = padding_shares([(key.name, tensor) for key, tensor in parts], self._padding)
+            self._sink.take_scalars("inputs", shares, phase)
         if awaited is not None and collection == "predictions":
             # Those that the collection leaves out are looked at all the same.
             awaited(taken[0][1] if len(taken) == 1 else self._summaries_of(value))

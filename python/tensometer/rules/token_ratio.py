@@ -7,31 +7,33 @@ import numpy as np
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.state import State
 from tensometer.rules.step import Key, Step
+from tensometer.rules.tensors import by_tensor
 
 # Whole numbers of which the largest is below this are bits, masks or segments.
 _LEAST_VOCABULARY = 8
 
 
 class TokenRatio(Rule):
-    """Most tokens that go into the model are token 0, which is padding nearly everywhere.
+    """Most tokens that go into the model are padding.
 
-    Condition: the share of zeros in inputs of whole numbers with at least two dimensions `> share`, over all that were
-    seen, after `patience` captured steps.
+    Condition: the share of padding in inputs of whole numbers with at least two dimensions `> share`, over all that
+    were seen, after `patience` captured steps. Padding is the `padding_idx` of the model's embeddings, otherwise 0; of
+    an input that is named attention_mask, what it masks.
 
     Defaults: Amazon SageMaker Debugger's NLPSequenceRatio has 50 %. Lines of text that are filled up to the longest of
     their batch come near that without harm; two thirds (share 0.65) say that batches are put together badly. Other
-    tokens, as the one for unknown words, cannot be counted from summaries; padding that has another number than 0 is
-    not seen.
+    tokens, as the one for unknown words, cannot be counted from summaries.
 
     Needs: `inputs`. Silent for inputs that are no tokens. Costs: one comparison an input.
 
-    Healthy look-alikes: attention masks, segment numbers and bits are not judged: their largest value is below 8. One
-    short batch among others hardly changes the share of all.
+    Healthy look-alikes: attention masks, segment numbers and bits by other names are not judged: their largest value is
+    below 8. One short batch among others hardly changes the share of all.
 
     Example: `TokenRatio(share=0.9)`
     """
 
     needs = ("inputs",)
+    wants = ("inputs/padding",)
     causes = ("sequences of very different lengths in one batch", "a fixed length far above that of most sequences")
     remedies = ("sort sequences into batches of similar lengths", "pack several into one, or cut the longest")
 
@@ -44,15 +46,21 @@ class TokenRatio(Rule):
         if not len(rows):
             return
         ids, number = rows.ids, len(step.catalogue)
-        zeros, count = (state.of_tensors(name, number, 0.0) for name in ("zeros", "count"))
+        padding, count = (state.of_tensors(name, number, 0.0) for name in ("padding", "count"))
         largest = state.of_tensors("largest", number, 0.0)
-        zeros[ids] += rows["zeros"]
+        known = step.group("inputs/padding")
+        shares = by_tensor(step, known, known["mean"])[ids]
+        padding[ids] += np.where(np.isnan(shares), rows["zeros"], shares * rows["count"])
         count[ids] += rows["count"]
         largest[ids] = np.maximum(largest[ids], rows["max"])
-        share = zeros[ids] / np.maximum(count[ids], 1.0)
-        holds = (share > self.share) & (largest[ids] >= _LEAST_VOCABULARY)
-        yield Condition(rows, holds, "{tensor}: {value:.0%} of the tokens are token 0", share, self.share)
+        share = padding[ids] / np.maximum(count[ids], 1.0)
+        holds = (share > self.share) & ((largest[ids] >= _LEAST_VOCABULARY) | (rows.each(_is_mask) > 0))
+        yield Condition(rows, holds, "{tensor}: {value:.0%} of the tokens are padding", share, self.share)
 
 
 def _is_tokens(key: Key) -> bool:
-    return len(key.shape) > 1 and "int" in key.dtype
+    return len(key.shape) > 1 and ("int" in key.dtype or _is_mask(key))
+
+
+def _is_mask(key: Key) -> bool:
+    return key.name.endswith("attention_mask") and len(key.shape) == 2
