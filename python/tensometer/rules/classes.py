@@ -30,8 +30,8 @@ def one_label_a_sample(step: Step, classes: int) -> bool:
 def _one_hot(inputs: Group, classes: int) -> Array:
     """Of each input, whether it is zeros and ones, and of the latter one in so many numbers as there are classes."""
     ones = inputs["sum"]
-    bits = (inputs["max"] == 1) & (inputs["min"] == 0) & np.isclose(inputs["l2"] ** 2, ones, rtol=1e-6)
-    result: Array = bits & (ones * classes == inputs["count"])
+    bits = (inputs["max"] == 1) & (inputs["min"] == 0) & np.isclose(inputs["l2"] ** 2, ones, rtol=1e-9)
+    result: Array = bits & np.isclose(ones * classes, inputs["count"], rtol=1e-9)  # sums are rounded
     return result
 
 

@@ -9,14 +9,18 @@ from tensometer.rules.finding import Severity
 from tensometer.rules.modules import beside
 from tensometer.rules.state import State
 from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.window import pushed
+
+_TEN = 10
 
 
 class CollapsedOutput(Rule):
     """Predictions hardly differ from one sample to the next while targets do, or cannot.
 
     Condition: `spread`: how far the predictions of one unit lie apart is below `share` of the targets' deviation
-    (regression) or of half a nat (classes: logits), and has not grown by a fifth over its smallest value for `patience`
-    steps with an optimizer at its full rate. `constant`: they are alike up to rounding, for three such steps.
+    (regression) or of half a nat (classes: logits), for `patience` steps with an optimizer at its full rate in which it
+    has not grown: by a fifth over its smallest value, or else by a tenth on average from one ten of steps to the next.
+    `constant`: they are alike up to rounding, for three such steps.
     `broadcast`: predictions and targets have shapes that are stretched to a larger one, so that each prediction is
     compared with every target; then the mean of the targets is the best one for all. `probabilities`: cross entropy,
     which takes logits, gets numbers from 0 to 1 that add up to 1: they differ by 1 at most.
@@ -64,7 +68,7 @@ class CollapsedOutput(Rule):
 
         whole = np.array(["int" in key.dtype for key in labels.keys])
         limit = self.share * np.where(whole, 0.5, labels["std"])
-        holds = differ & ~constant & step.progress.full_rate & ~_grows(rows, spread, state, len(step.catalogue))
+        holds = differ & ~constant & step.progress.full_rate & ~_grows(step, rows, spread, state)
         sentence = "{tensor} differs by {value:.2g} from one sample to the next, and does not come to more"
         yield Condition(rows, holds & (spread < limit), sentence, spread, limit, kind="spread")
 
@@ -80,10 +84,13 @@ class CollapsedOutput(Rule):
         yield Condition(rows, holds, sentence, rows["max"], 1.0, kind="probabilities", patience=2)
 
 
-def _grows(rows: Group, spread: Array, state: State, count: int) -> Array:
-    least = state.of_tensors("least", count, np.inf)
+def _grows(step: Step, rows: Group, spread: Array, state: State) -> Array:
+    least = state.of_tensors("least", len(step.catalogue), np.inf)
     least[rows.ids] = np.fmin(least[rows.ids], spread)
-    grows: Array = spread > 1.2 * least[rows.ids]
+    last = pushed(step, state, "spreads", 2 * _TEN, rows.ids, spread)
+    before, after = last[:, :_TEN].sum(1), last[:, _TEN:].sum(1)
+    # NaN, where there are not so many yet, is growth.
+    grows: Array = (spread > 1.2 * least[rows.ids]) & ~(after <= 1.1 * before)
     return grows
 
 

@@ -5,20 +5,27 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
 from tensometer.rules.tensors import by_tensor, is_trained_matrix
+
+# Fewer steps than this at a decayed rate are the end of a schedule.
+_LOW = 10
 
 
 class UpdatesTooSmall(Rule):
     """There are gradients and a learning rate, and the optimizer changes the weights by next to nothing.
 
     Condition: the largest `|update| / |weight|` of all trained weight matrices is below `least`, and was so since the
-    beginning, for `patience` steps; for `idle_patience` steps where the learning rate is 0.
+    beginning, for `patience` steps; for `idle_patience` steps where the learning rate is 0. Or (`decayed`) the rate is
+    below `decayed` of its peak, at 10 captured steps in a row that are a quarter of all or more, while the loss is not
+    down to 2 % of its first value.
 
     Defaults: least 1e-6: at that pace a weight is a different one after a million steps. Healthy runs have 1e-3 to
     1e-2, fine-tuning by small rates 1e-4; a rate that is ten times too small is not told by this. Amazon SageMaker
-    Debugger's WeightUpdateRatio has 1e-8.
+    Debugger's WeightUpdateRatio has 1e-8. decayed 1e-5: schedules end at 0.1 to 1e-4 of their peak, or come near 0 in
+    their last steps only.
 
     Needs: `updates`, `weights`, `gradients`. Costs: one division a matrix.
 
@@ -40,6 +47,7 @@ class UpdatesTooSmall(Rule):
     patience: int = 3
     idle_patience: int = 5
     least: float = 1e-6
+    decayed: float = 1e-5
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge the model as a whole."""
@@ -48,6 +56,7 @@ class UpdatesTooSmall(Rule):
         weights = step.group("weights").where(is_trained_matrix)
         if progress.skipped or not progress.updated or not len(updates):
             return
+        yield self._decayed(step, state)
         norms = by_tensor(step, weights, weights["l2"])[updates.ids]
         moved = updates["l2"][norms > 0] / norms[norms > 0]
         most = max(state.get("most", 0.0), float(max(moved.tolist(), default=1.0)))
@@ -64,3 +73,14 @@ class UpdatesTooSmall(Rule):
             patience=self.idle_patience if idle else self.patience,
             rate=progress.rate,
         )
+
+    def _decayed(self, step: Step, state: State) -> Condition:
+        progress = step.progress
+        low = progress.rate < self.decayed * progress.peak_rate
+        count = state["low"] = state.get("low", 0) + 1 if low else 0
+        long = count >= max(_LOW, progress.observed / 4)
+        sentence = "for {count} steps the learning rate has been below {threshold:.1e}, of {peak:.1e} at its peak"
+        limit = self.decayed * progress.peak_rate
+        about = {"value": progress.rate, "threshold": limit, "count": count, "peak": progress.peak_rate}
+        holds = long and not solved(progress)
+        return self.about(holds, sentence, step=step, kind="decayed", patience=1, collection="loop", **about)
