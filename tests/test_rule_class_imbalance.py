@@ -80,3 +80,17 @@ def test_the_next_of_one_hot_tokens_is_no_class() -> None:
         tokens = np.random.default_rng(step).integers(CLASSES, size=(64, 3))
         inputs = np.eye(CLASSES, dtype=np.float32)[tokens].reshape(64, -1)
         assert judged(bench, drawn(64, 0.49, 0.49, 0.02, seed=step), inputs=inputs) == []
+
+
+def test_sorted_data_are_found_when_the_class_changes() -> None:
+    bench = Bench(ClassImbalance())
+    found = [judged(bench, np.full(32, step // 6)) for step in range(24)]
+    assert [step for step, findings in enumerate(found) if findings] == [7]
+    assert "not shuffled" in found[7][0].sentence  # type: ignore[attr-defined]
+
+
+def test_small_batches_of_one_class_and_tasks_of_two_are_not_sorted() -> None:
+    small, tasks = Bench(ClassImbalance()), Bench(ClassImbalance())
+    for step in range(40):
+        assert judged(small, np.full(8, step % 4)) == []
+        assert judged(tasks, 2 * (step // 20) + drawn(32, 0.5, 0.5, seed=step)) == []

@@ -230,3 +230,21 @@ def test_two_processes_that_train_together(tmp_path: Path, fault: str, expected:
     assert [process.wait(120) for process in ranks] == [0, 0]
     found = evaluate(tmp_path / "run", RULES)
     assert list(dict.fromkeys((one.rule, one.step) for one in found)) == expected
+
+
+def trained(seed: int, *, begun: int = 0) -> dict[str, Any]:
+    """Six matrices that began as those of a seed, after an update."""
+    return {"weights": {f"{n}": normal(16, 16, seed=10 * begun + n) + normal(scale=0.01, seed=seed) for n in range(6)}}
+
+
+def test_replicas_that_were_never_averaged_are_found_at_once() -> None:
+    findings = Ranks(ReplicaDivergence(), 2).step(trained(100), trained(101))
+    assert [finding.rule for finding in findings] == ["ReplicaDivergence"]
+
+
+def test_parts_that_began_apart_are_none() -> None:
+    ranks = Ranks(ReplicaDivergence(), 2)
+    for seed in range(40):
+        assert ranks.step(trained(seed, begun=1), trained(seed + 1, begun=2)) == []
+    for seed in range(200):
+        assert Ranks(ReplicaDivergence(), 2).step(trained(1, begun=2 * seed), trained(1, begun=2 * seed + 1)) == []

@@ -1,20 +1,25 @@
 """Classes of which there are far more samples than of others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
 from tensometer.rules.state import State
-from tensometer.rules.step import Step
+from tensometer.rules.step import Fact, Step
+
+# Batches of so many labels or more tell whether data are shuffled, and so many of them.
+_BATCH, _BATCHES = 16, 8
 
 
 class ClassImbalance(Rule):
-    """Some classes are so rare among the labels that a classifier gains little by learning them.
+    """Some classes are so rare among the labels that a classifier gains little by learning them; or batches are sorted.
 
     Condition: with n labels of the most frequent class and m of the rarest, `(n - 3 sqrt(n)) / (m + 3 sqrt(m)) > ratio`
-    over all labels seen, once there were `labels` of them.
+    over all labels seen, once there were `labels` of them. `sorted`: in seven of the last eight batches of at least
+    16 labels nine tenths have a single class, and it is not the same one in all.
 
     Defaults: ratio 10 as in Amazon SageMaker Debugger's ClassImbalance. Three standard deviations of a count are taken
     off on both sides, as few labels of many balanced classes differ by chance; with them 200 labels tell what is told
@@ -33,7 +38,11 @@ class ClassImbalance(Rule):
 
     needs = ("labels", "inputs")
     wants = ("labels/classes",)
-    causes = ("the data have few samples of a class", "a filter or split that lost most of a class")
+    causes = (
+        "the data have few samples of a class",
+        "a filter or split that lost most of a class",
+        "a data loader that does not shuffle",
+    )
     remedies = ("weigh the loss by class, or sample the rare classes more often", "judge by accuracy of each class")
 
     ratio: float = 10.0
@@ -50,6 +59,7 @@ class ClassImbalance(Rule):
         found = LabelCounts(state, classes)
         for event in events:
             found.add(event)
+        yield self._sorted(step, events, state)
         seen = found.seen
         steady = np.flatnonzero((found.first >= 0) & (found.first <= seen / 4) & (found.last >= 0.75 * seen))
         if seen < self.labels or len(steady) < 2:
@@ -61,3 +71,19 @@ class ClassImbalance(Rule):
         sentence = "class {frequent} is the label {many:.0f} times, class {rare} {few:.0f} times, of {seen:.0f}"
         facts = {"rare": rare, "frequent": frequent, "few": few, "many": many, "seen": seen}
         yield self.about(ratio > self.ratio, sentence, value=ratio, threshold=self.ratio, step=step, **facts)
+
+    def _sorted(self, step: Step, events: Sequence[Fact], state: State) -> Condition:
+        """Remembers of each batch the class that rules it, or -1."""
+        rulers: list[int] = state.get("rulers", [])
+        for event in events:
+            pairs = event.data["labels"]
+            label, most = max(pairs, key=itemgetter(1), default=(-1, 0))
+            total = sum(count for _, count in pairs)
+            if total >= _BATCH:
+                rulers = [*rulers, int(label) if most >= 0.9 * total else -1][-_BATCHES:]
+        state["rulers"] = rulers
+        ruled = [label for label in rulers if label >= 0]
+        # In between lies a batch with the end of a class and the beginning of the next.
+        holds = len(rulers) == _BATCHES and len(ruled) >= _BATCHES - 1 and len(set(ruled)) > 1
+        sentence = "{value} of the last 8 batches have the labels of a single class each: the data are not shuffled"
+        return self.about(holds, sentence, value=len(ruled), threshold=_BATCHES - 1, step=step, kind="sorted")
