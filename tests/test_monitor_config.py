@@ -41,6 +41,34 @@ def test_when_a_collection_is_due(settings: dict[str, Any], expected: list[int])
     assert steps_of(config, "losses") == [0, 10, 20]
 
 
+def test_the_first_steps_are_all_captured_where_nothing_says_otherwise() -> None:
+    config = MonitorConfig.from_dict({"start": 2, "dense": 3, "collections": {"weights": {"every": 9}}})
+    assert steps_of(config, "losses") == [2, 3, 4, 12, 22]
+    assert steps_of(config, "weights") == [2, 11, 20, 29]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"rules": True}, 500),
+        ({"rules": True, "dense": 0}, 0),
+        ({"rules": True, "every": 10}, None),
+        ({"rules": True, "config": {"every": 3}}, None),
+        ({"rules": True, "config": {"start": 3}}, 500),
+        ({"rules": True, "config": MonitorConfig()}, None),
+        ({"rules": True, "widen": False}, None),
+        ({"rules": []}, None),
+        ({}, None),
+        ({"on_finding": print}, 500),
+    ],
+)
+def test_rules_see_the_first_steps_unless_somebody_says_how_many(
+    tmp_path: Path, settings: dict[str, Any], expected: int | None
+) -> None:
+    with Monitor(tmp_path, **settings) as monitor:
+        assert monitor.config.dense == expected
+
+
 def test_a_mapping_changes_the_defaults_and_a_list_replaces_them() -> None:
     changed = MonitorConfig.from_dict({"collections": {"activations": True, "weights": False}})
     assert set(changed.collections) == {*DEFAULT_COLLECTIONS, "activations"} - {"weights"}

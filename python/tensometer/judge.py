@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from tensometer._core import SummaryTable
 from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
@@ -12,6 +12,9 @@ from tensometer.rules import Engine, Finding, Rule
 from tensometer.rules.feed import captured_step
 from tensometer.rules.step import Key
 from tensometer.store import Event, Record
+
+# Most of what goes wrong does so in the beginning, and is found soonest where every step is judged.
+DENSE = 500
 
 
 class Judge:
@@ -61,8 +64,14 @@ class Judge:
             self._found(finding)
 
 
-def widened(config: MonitorConfig, rules: Sequence[Rule], *, before_update: bool = False) -> MonitorConfig:
-    """The settings, and beyond them what the rules read. before_update: gradients are judged at every step."""
+def widened(
+    config: MonitorConfig, rules: Sequence[Rule], given: Container[str] = ("every",), *, before_update: bool = False
+) -> MonitorConfig:
+    """The settings, and beyond them what the rules read.
+
+    given: settings that somebody has chosen: if neither `every` nor `dense` is among them, the first steps are all
+    captured. before_update: gradients are judged at every step.
+    """
     collections = dict(config.collections)
     for group in sorted({group for rule in rules for group in (*rule.needs, *rule.wants)}):
         name, _, suffix = group.partition("/")
@@ -79,4 +88,5 @@ def widened(config: MonitorConfig, rules: Sequence[Rule], *, before_update: bool
     if before_update:
         chosen = collections.get("gradients") or CollectionConfig()
         collections["gradients"] = dataclasses.replace(chosen, every=1, steps=None, seconds=None)
-    return dataclasses.replace(config, collections=collections)
+    dense = DENSE if rules and "every" not in given and config.dense is None else config.dense
+    return dataclasses.replace(config, collections=collections, dense=dense)

@@ -46,11 +46,11 @@ class Monitor:
     MonitorConfig given by keyword (every=10) win over it. rank, world_size: by default those of torch.distributed, if
     it is initialised, or of RANK and WORLD_SIZE, or one process. strict: raise errors of capture instead of warning
     once. rules: True for the default set, a list of rules, settings of rules or the path of a TOML file of them (see
-    tensometer.rules); what they read is captured too, unless `widen` is false. on_finding: called with each Finding, or
-    an action or a list of them (see tensometer.actions); with it alone, the rules are the default set. A run that is
-    there is continued behind its last step. TypeError, ValueError or OSError for wrong settings; later, TypeError or
-    ValueError for wrong arguments of the methods that say so, StopTraining where somebody asks for that, and no other
-    error.
+    tensometer.rules); what they read is captured too, unless `widen` is false, and without `every` each of the first 500
+    steps. on_finding: called with each Finding, or an action or a list of them (see tensometer.actions); with it alone,
+    the rules are the default set. A run that is there is continued behind its last step. TypeError, ValueError or
+    OSError for wrong settings; later, TypeError or ValueError for wrong arguments of the methods that say so,
+    StopTraining where somebody asks for that, and no other error.
     """
 
     def __init__(
@@ -83,8 +83,7 @@ class Monitor:
         self._writer = RunWriter(
             url, rank=own_rank, world_size=size, config=chosen.to_dict(), flush_seconds=chosen.flush_seconds
         )
-        names = [rule.name for rule in self._rules]
-        place = open_place(url)
+        place, names = open_place(url), [rule.name for rule in self._rules]
         self._actions = Runner(actions, run=place.url, rules=names, told=self._action_failed)
         self._stop: StopTraining | None = None
         self._stop_file = StopFile(place)
@@ -104,8 +103,9 @@ class Monitor:
         if not isinstance(config, MonitorConfig | Mapping):
             raise TypeError(f"config: {config!r} is neither a MonitorConfig, a mapping, nor the path of a file")
         given = config.to_dict() if isinstance(config, MonitorConfig) else config
-        config = MonitorConfig.from_dict({**given, **self._settings})
-        return widened(config, self._rules, before_update=self._before_update) if self._widen else config
+        given = {**given, **self._settings}
+        config = MonitorConfig.from_dict(given)
+        return widened(config, self._rules, given, before_update=self._before_update) if self._widen else config
 
     def __enter__(self) -> Self:
         return self

@@ -42,8 +42,9 @@ class Cadence:
             return False
         if chosen.seconds is not None:
             return now - self._last.get(name, -float("inf")) >= chosen.seconds
-        every = self.config.every if chosen.every is None else chosen.every
-        return (step - start) % every == 0
+        if chosen.every is not None:
+            return (step - start) % chosen.every == 0
+        return step - start < (self.config.dense or 0) or (step - start) % self.config.every == 0
 
     def _within(self, chosen: CollectionConfig, step: int) -> bool:
         start, stop = self.config.span(chosen)

@@ -123,7 +123,8 @@ def _defaults(name: str) -> CollectionConfig:
 class MonitorConfig:
     """All settings of a monitor. TypeError or ValueError, naming the key, for values that mean nothing.
 
-    every, start, stop: steps start, start + every, ... below stop are captured. collections: exactly these are
+    every, start, stop: steps start, start + every, ... below stop are captured. dense: besides, the first so many from
+    start on; None for none, or, of a monitor with rules that is not told `every`, 500. collections: exactly these are
     captured, by name; from_dict() takes lists of names, and changes of the defaults. resolution: bins an octave are 2
     to this power (0 to 7). threads: None for the engine's default. flush_seconds: how long a summary may wait before it
     is stored. close_seconds: how long close() waits for a place that takes nothing, before it drops what is left.
@@ -136,6 +137,7 @@ class MonitorConfig:
     every: int = 10
     start: int = 0
     stop: int | None = None
+    dense: int | None = None
     resolution: int = 3
     threads: int | None = None
     flush_seconds: float = 5.0
@@ -151,6 +153,7 @@ class MonitorConfig:
         check_whole("every", self.every, 1)
         check_whole("start", self.start, 0)
         check_whole("stop", self.stop, 0, optional=True)
+        check_whole("dense", self.dense, 0, optional=True)
         check_whole("resolution", self.resolution, 0, MAX_RESOLUTION)
         check_whole("threads", self.threads, 1, optional=True)
         check_whole("recorder", self.recorder, 0)
