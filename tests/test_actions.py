@@ -7,18 +7,15 @@ import pickle
 import signal
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from own_rules import NotFinite, TooLarge, finding, write_run
+from own_rules import TooLarge, finding, write_run
 from tensometer import Finding, Monitor, StopTraining, actions, open_run
-from tensometer.replay import evaluate
-from tensometer.rules import Severity
-from torch import nn
-from training import network, x_and_y
+from tensometer.rules import Condition, Severity, State, Step
 
 
 def problems(path: Path) -> list[str]:
@@ -164,129 +161,6 @@ def test_a_checkpoint_that_fails_does_not_take_the_recorder_with_it(tmp_path: Pa
     assert open_run(tmp_path).steps().tolist() == [0, 4, 5, 6, 7]
 
 
-class Training:
-    """A small network whose gradient becomes NaN at some steps."""
-
-    def __init__(self, path: Path, broken: set[int], **settings: Any) -> None:
-        torch.set_num_threads(1)
-        self.model, (self.x, self.y) = network(), x_and_y()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
-        self.monitor = Monitor(path, every=5, **{"rules": [NotFinite()], **settings})
-        self.monitor.attach(self.model, optimizer=self.optimizer)
-        self.broken = broken
-
-    def step(self, number: int) -> None:
-        self.optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(self.model(self.x), self.y)
-        loss.backward()
-        if number in self.broken:
-            gradient = self.model[0].weight.grad
-            assert isinstance(gradient, torch.Tensor)
-            gradient[0, 0] = float("nan")
-        self.optimizer.step()
-        self.monitor.step(loss=loss)
-
-    def weights(self) -> list[torch.Tensor]:
-        return [parameter.detach().clone() for parameter in self.model.parameters()]
-
-
-def equal(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
-
-
-def test_before_update_a_nan_never_reaches_the_weights(tmp_path: Path) -> None:
-    told: list[Finding] = []
-    stop = actions.stop_training(before_update=True)
-    training = Training(tmp_path, {3}, on_finding=[stop, told.append])
-    for number in range(3):
-        training.step(number)
-    before = training.weights()
-    with pytest.raises(StopTraining, match=r"step 3: NotFinite \(fatal\): 0.weight is not finite"):
-        training.step(3)
-    assert equal(before, training.weights())
-    training.monitor.close()
-    assert [(one.rule, one.step) for one in told] == [("NotFinite", 3)]
-    run = open_run(tmp_path)
-    assert [event.step for event in run.events("finding")] == [3]
-    assert run.series("optimizer_steps")["mean"].tolist()[-1] == 1.0
-    # Another process that reads the run finds the same.
-    assert [str(one) for one in evaluate(tmp_path, [NotFinite()])] == [str(one) for one in told]
-
-
-def test_before_update_the_default_rules_stop_at_a_nan_in_the_data(tmp_path: Path) -> None:
-    model, (x, y) = network(), x_and_y()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    stop = actions.stop_training(before_update=True)
-    with Monitor(tmp_path, every=10, rules=True, on_finding=stop) as monitor:
-        monitor.attach(model, optimizer=optimizer)
-        for number in range(4):
-            if number == 3:
-                x[0, 0] = float("nan")
-            before = [parameter.detach().clone() for parameter in model.parameters()]
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), y)
-            loss.backward()
-            if number == 3:
-                with pytest.raises(StopTraining, match=r"step 3: NonFinite \(error\): the gradient of 0.weight"):
-                    optimizer.step()
-                break
-            optimizer.step()
-            monitor.step(loss=loss)
-    assert equal(before, [*model.parameters()])
-
-
-def test_skip_update_leaves_weights_and_optimizer_as_they_are(tmp_path: Path) -> None:
-    told: list[Finding] = []
-    broken = {2, 3, 5}
-    skipping = Training(tmp_path / "a", broken, on_finding=[actions.skip_update(), told.append])
-    healthy = Training(tmp_path / "b", set())
-    for number in range(10):
-        before = skipping.weights()
-        skipping.step(number)
-        assert equal(before, skipping.weights()) is (number in broken)
-        if number not in broken:
-            healthy.step(number)
-    assert equal(skipping.weights(), healthy.weights())
-    for one in (skipping, healthy):
-        one.monitor.close()
-    assert [one.step for one in told] == [2]
-    run = open_run(tmp_path / "a")
-    assert [event.step for event in run.events("update_skipped")] == sorted(broken)
-    # Of the steps at which settings of the loop are captured.
-    assert run.series("optimizer_steps")["mean"].tolist() == [1.0, 0.0]
-
-
-def test_an_optimizer_with_a_closure_can_be_stopped_too(tmp_path: Path) -> None:
-    model, (x, y) = network(), x_and_y()
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
-    stop = actions.stop_training(before_update=True)
-    with Monitor(tmp_path, every=1, rules=[NotFinite()], on_finding=stop) as monitor:
-        monitor.attach(model, optimizer=optimizer)
-
-        def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), y) * float("nan")
-            loss.backward()
-            return loss
-
-        with pytest.raises(StopTraining):
-            optimizer.step(closure)  # type: ignore[no-untyped-call]
-    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-
-
-def test_a_look_before_the_update_is_not_counted_as_a_step(tmp_path: Path) -> None:
-    told: list[Finding] = []
-    skip = actions.skip_update(rules=["NotFinite"])
-    training = Training(tmp_path, {2, 3, 4}, on_finding=[skip, told.append], rules=[NotFinite(patience=2)])
-    for number in range(6):
-        training.step(number)
-    training.monitor.close()
-    # The first bad update reaches the weights, as the patience has it, and from then on every gradient is broken.
-    assert [event.step for event in open_run(tmp_path).events("update_skipped")] == [3, 4, 5]
-    assert next((one.step, one.window) for one in told if not one.repeated) == (3, (2, 3))
-    assert [str(one) for one in evaluate(tmp_path, [NotFinite(patience=2)])] == [str(one) for one in told]
-
-
 def test_a_request_in_the_run_stops_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensometer.capture.stop_file._LOCAL_SECONDS", 1e-9)
     for _ in range(2):  # what an earlier launch was asked does not stop the next
@@ -308,7 +182,7 @@ def test_looking_for_requests_costs_nothing(tmp_path: Path) -> None:
         monitor.step()
         begin = time.perf_counter()
         for _ in range(2000):
-            monitor._stop_file.asked()
+            monitor._responder._stop_file.asked()
         assert (time.perf_counter() - begin) / 2000 < 20e-6
 
 
@@ -343,6 +217,7 @@ def test_a_signal_to_the_process() -> None:
 def test_the_child_of_a_fork_does_nothing(tmp_path: Path) -> None:
     action = actions.command(["touch", str(tmp_path / "made")])
     runner = actions.Runner([action], run="r", rules=[], told=print)
+    runner.begin()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
@@ -360,3 +235,42 @@ def test_findings_are_json(tmp_path: Path) -> None:
     assert body["text"] == "runs/a: step 3: TooLarge (error): x is 11"
     assert body["finding"]["value"] == "nan"
     assert body["run"] == "runs/a"
+
+
+def test_a_failed_attempt_does_not_use_up_the_limit(tmp_path: Path) -> None:
+    tried: list[int] = []
+
+    def fail_at_first(one: Finding) -> None:
+        tried.append(one.step)
+        if len(tried) == 1:
+            raise OSError("away")
+
+    action = actions.call(fail_at_first, most=1, repeated=True)
+    with pytest.warns(RuntimeWarning, match="away"):
+        write_run(tmp_path, [11.0] * 20, rules=[TooLarge()], on_finding=action)
+    assert tried == [0, 5]
+
+
+def test_a_rule_that_ends_the_interpreter_does_not_end_the_training(tmp_path: Path) -> None:
+    class Leaves(TooLarge):
+        def check(self, step: Step, state: State) -> Iterator[Condition]:
+            raise SystemExit(3)
+
+    with pytest.warns(RuntimeWarning, match=r"the rule Leaves is asked no more: .*SystemExit\(3\); training goes on"):
+        write_run(tmp_path, [11.0] * 3, rules=[Leaves()])
+    assert len(problems(tmp_path)) == 1
+
+
+def test_in_the_child_of_a_fork_nothing_is_judged(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    monitor = Monitor(tmp_path / "run", every=1, rules=[TooLarge()], on_finding=lambda _: heard.write_text("x"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        monitor.record("x", np.full(4, 11.0, np.float32))
+        monitor.step()
+        os._exit(0)
+    os.waitpid(child, 0)
+    monitor.close()
+    assert not heard.exists()

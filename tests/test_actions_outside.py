@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def told_of(action: actions.Action, count: int = 1) -> list[str]:
     """What is told of an action that runs for some findings."""
     told: list[str] = []
     runner = actions.Runner([action], run="runs/a", rules=["TooLarge"], told=told.append)
+    runner.begin()
     for step in range(count):
         runner.run(finding(step=step))
     time.sleep(0.2)
@@ -163,3 +164,30 @@ def test_a_url_that_apprise_does_not_know_is_refused_without_its_secrets() -> No
     pytest.importorskip("apprise")
     with pytest.raises(ValueError, match=r"url: apprise does not understand this URL \(nothing\)$"):
         actions.notify("nothing://token")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: actions.webhook("http://a", pauses=3), "pauses: 3 is not a list of seconds"),  # type: ignore[arg-type]
+        (lambda: actions.webhook("http://a", pauses=[-1.0]), "pauses: -1.0 is not a number of seconds from 0"),
+        (lambda: actions.webhook("http://a", timeout=0), "timeout: nothing can be done in 0 seconds"),
+        (lambda: actions.webhook("http://a", headers={"a": 1}), "headers: .* is not a mapping of texts"),  # type: ignore[dict-item]
+        (lambda: actions.webhook("http://a", headers=3), "headers: 3 is not a mapping of texts"),  # type: ignore[arg-type]
+        (lambda: actions.command(3), "arguments: 3 is no program with its arguments"),  # type: ignore[arg-type]
+        (lambda: actions.notify(3), "url: 3 is neither a URL nor a list of URLs"),  # type: ignore[arg-type]
+        (lambda: actions.notify([]), "url: there is none"),
+    ],
+)
+def test_wrong_arguments_are_named(make: Callable[[], object], sentence: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        make()
+
+
+def test_what_a_command_has_started_ends_with_it(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    run = actions.command(["sh", "-c", f"(sleep 1; touch {made}) & wait"], timeout=0.2)
+    with pytest.raises(Exception, match=r"took more than 0\.2 seconds"):
+        run.do(finding(), "")
+    time.sleep(1.5)
+    assert not made.exists()

@@ -26,6 +26,7 @@ LAYERS = (
     {"checkpoint", "store", "rules"},
     {"actions", "capture", "flags", "scan_report"},
     {"judge", "reference", "replay", "scanner", "report"},
+    {"responder"},
     {"monitor", "watch"},
     {f"capture.{name}" for name in ("callbacks", "lightning", "transformers", "xgboost")},
     {"cli_output"},

@@ -9,12 +9,15 @@ from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConf
 from tensometer.names import UNIT_FACTS
 from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule
+from tensometer.rules.engine import needs_only
 from tensometer.rules.feed import captured_step
 from tensometer.rules.step import Key
 from tensometer.store import Event, Record
 
 # Most of what goes wrong does so in the beginning, and is found soonest where every step is judged.
 DENSE = 500
+# What there is of a step when an optimizer is about to make its update.
+_EARLY = "gradients"
 
 
 class Judge:
@@ -56,12 +59,17 @@ class Judge:
         """What rules that need nothing but gradients would find of some that are about to be used."""
         parts = [(phase, keys, table) for keys, table in gradients]
         step = captured_step(number, time.time(), self._rank, parts, [], self._engine.catalogue)
-        return self._engine.foresee(step, "gradients")
+        return self._engine.foresee(step, _EARLY)
 
     def close(self) -> None:
         """The training is over: tell of the rules that had nothing to judge."""
         for finding in self._engine.finish(self._last, self._rank):
             self._found(finding)
+
+
+def asked_early(rule: Rule) -> bool:
+    """Whether a rule can judge gradients that are about to be used."""
+    return needs_only(rule, _EARLY)
 
 
 def widened(

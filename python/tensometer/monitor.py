@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tensometer.actions import Dump, Request, Runner, StopTraining, actions_of
+from tensometer.actions import StopTraining, actions_of
 from tensometer.capture.checks import check_choice, check_text, check_timeout, whole
 from tensometer.capture.collector import Collector
 from tensometer.capture.config import MonitorConfig
@@ -18,10 +18,9 @@ from tensometer.capture.nonfinite import Origin
 from tensometer.capture.process import process_group, rank_and_size
 from tensometer.capture.recorder import LastWords, unhandled_exception
 from tensometer.capture.sink import Taken
-from tensometer.capture.stop_file import StopFile
-from tensometer.judge import Judge, widened
+from tensometer.judge import widened
 from tensometer.notices import warn
-from tensometer.rules import Finding, Rule, Severity
+from tensometer.responder import Responder
 from tensometer.rules import chosen as chosen_rules
 from tensometer.store import RunWriter, open_place
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
     from tensometer.capture.torch_capture import TorchCapture
 
-# How long the end of a training waits for actions that take their time.
-_ACTION_SECONDS = 10.0
 # How long a process that is told to end by a signal may still store.
 _LAST_SECONDS = 5.0
 
@@ -46,10 +43,10 @@ class Monitor:
     MonitorConfig given by keyword (every=10) win over it. rank, world_size: by default those of torch.distributed, if
     it is initialised, or of RANK and WORLD_SIZE, or one process. strict: raise errors of capture instead of warning
     once. rules: True for the default set, a list of rules, settings of rules or the path of a TOML file of them (see
-    tensometer.rules); what they read is captured too, unless `widen` is false, and without `every` each of the first 500
-    steps. on_finding: called with each Finding, or an action or a list of them (see tensometer.actions); with it alone,
-    the rules are the default set. A run that is there is continued behind its last step. TypeError, ValueError or
-    OSError for wrong settings; later, TypeError or ValueError for wrong arguments of the methods that say so,
+    tensometer.rules); what they read is captured too, unless `widen` is false, and without `every` each of the first
+    500 steps. on_finding: called with each Finding, or an action or a list of them (see tensometer.actions); with it
+    alone, the rules are the default set. A run that is there is continued behind its last step. TypeError, ValueError
+    or OSError for wrong settings; later, TypeError or ValueError for wrong arguments of the methods that say so,
     StopTraining where somebody asks for that, and no other error.
     """
 
@@ -70,7 +67,9 @@ class Monitor:
         check_choice("widen", widen, (True, False))
         actions = actions_of(on_finding)
         self._rules = chosen_rules(rules) if rules is not None or on_finding is None else chosen_rules(True)
-        self._widen, self._before_update = widen, any(one.before_update for one in actions)
+        self._widen, self._place = widen, rank_and_size(rank, world_size)
+        place = open_place(url)
+        self._responder = Responder(self._rules, actions, place=place, rank=self._place[0])
         if config is None:
             config = os.environ.get(ENVIRONMENT) or {}
         self._settings = settings
@@ -78,22 +77,17 @@ class Monitor:
         if self._file is not None:
             config = self._file.read()
         chosen = self._with_settings(config)  # type: ignore[arg-type]
-        self._place = own_rank, size = rank_and_size(rank, world_size)
         self._place_is_certain = rank is not None
+        own_rank, size = self._place
         self._writer = RunWriter(
             url, rank=own_rank, world_size=size, config=chosen.to_dict(), flush_seconds=chosen.flush_seconds
         )
-        place, names = open_place(url), [rule.name for rule in self._rules]
-        self._actions = Runner(actions, run=place.url, rules=names, told=self._action_failed)
-        self._stop: StopTraining | None = None
-        self._stop_file = StopFile(place)
-        self._judge = Judge(self._rules, rank=own_rank, found=self._found, told=self._rule_failed)
-        observer = self._judge.observe if self._rules else None
-        self._collector = Collector(self._writer, chosen, strict=strict, observer=observer)
+        self._collector = Collector(self._writer, chosen, strict=strict, observer=self._responder.observer)
+        self._responder.begin(self._collector)
         self._origin = Origin(self._collector)
         # By name: the model without what wraps it, and its capture.
         self._attached: dict[str, tuple[Module, TorchCapture]] = {}
-        self._closed = self._warned_of_actions = False
+        self._closed = False
         self._last_words: LastWords | None = None
         self._heed_signal()
         atexit.register(self._at_exit)
@@ -105,7 +99,9 @@ class Monitor:
         given = config.to_dict() if isinstance(config, MonitorConfig) else config
         given = {**given, **self._settings}
         config = MonitorConfig.from_dict(given)
-        return widened(config, self._rules, given, before_update=self._before_update) if self._widen else config
+        return (
+            widened(config, self._rules, given, before_update=self._responder.before_update) if self._widen else config
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +135,8 @@ class Monitor:
             return
         check_text("name", name)
         inner = _inner(model)
+        if optimizer is None and self._responder.before_update:
+            warn("optimizer: an action before the update has none to wait for; it comes when the step is over")
         if name in self._attached and self._attached[name][0] is not inner:
             raise ValueError(f"name: {name!r} is that of another model; give each its own, or detach() the other first")
         capture = TorchCapture(
@@ -151,7 +149,7 @@ class Monitor:
             origin=self._origin,
             every_pass=self.config.micro_batches,
             clipping=self.config.clipping,
-            veto=self._veto if self._before_update else None,
+            veto=self._veto if self._responder.before_update else None,
         )
         self.detach(model)
         self._attached[name] = (inner, capture)
@@ -208,19 +206,11 @@ class Monitor:
             guard(self._origin.end_step)
         if captures:
             guard(self._collector.end_step)
-        self._actions.end_step()
-        stop = self._asked_to_stop()
+        stop = self._responder.end_step()
         self._collector.next_step()
         self._begin()
         if stop is not None:
             raise stop
-
-    def _asked_to_stop(self) -> StopTraining | None:
-        reason = self._stop_file.asked()
-        stop, self._stop = self._stop or (StopTraining(reason) if reason is not None else None), None
-        if stop is not None:
-            self._collector.event("stopped", {"reason": stop.reason})
-        return stop
 
     def _take_losses_and_metrics(self, scalars: Mapping[str, object]) -> None:
         for collection, of_losses in (("losses", True), ("metrics", False)):
@@ -232,41 +222,12 @@ class Monitor:
             if of_losses and not all(map(math.isfinite, values.values())):
                 self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
 
-    def _found(self, finding: Finding) -> None:
-        self._collector.event("finding", finding.to_dict())
-        if self.config.recorder and finding.severity >= Severity.WARNING and not finding.repeated:
-            self._collector.dump(str(finding))
-        for request in self._actions.run(finding):
-            self._heed(request)
-
-    def _heed(self, request: Request) -> None:
-        if isinstance(request, StopTraining):
-            self._stop = self._stop or request
-        elif isinstance(request, Dump) and self.config.recorder:
-            self._collector.dump(request.reason)
-
     def _veto(self, gradients: Sequence[Taken]) -> bool:
         """Whether an update is to be left out. If training is to stop, the step is closed, which raises."""
-        findings: list[Finding] = []
-        phase = self._collector.phase_of()
-        self._collector.guard(lambda: findings.extend(self._judge.foresee(self.current_step, phase, gradients)))
-        request = self._actions.foresee(findings) if findings else None
-        if request is None:
-            return False
+        request = self._responder.veto(gradients)
         if isinstance(request, StopTraining):
-            self._heed(request)
             self.step()
-        self._collector.event("update_skipped", {"reason": request.reason})
-        return True
-
-    def _action_failed(self, sentence: str) -> None:
-        self._collector.event("problem", {"error": sentence})
-        if not self._warned_of_actions:
-            self._warned_of_actions = True
-            warn(f"{sentence}; training goes on")
-
-    def _rule_failed(self, rule: Rule, error: Exception) -> None:
-        self._collector.failed(error, f"the rule {rule.name} is asked no more: ")
+        return request is not None
 
     def _begin(self) -> None:
         self._collector.guard(self._follow_file)
@@ -367,10 +328,7 @@ class Monitor:
         if self._last_words is not None:
             self._last_words.close()
         self.detach()
-        if self._rules:
-            self._collector.guard(self._judge.close)
-        self._stop_file.close()
-        self._actions.close(min(_ACTION_SECONDS, self.config.close_seconds))
+        self._responder.close(self.config.close_seconds)
         self._collector.close()
         self._writer.close(self.config.close_seconds)
 

@@ -1,6 +1,7 @@
 """What an action is, and which findings it is for."""
 
 import difflib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ class Limits:
     """Which findings an action is for. TypeError or ValueError, naming the argument, for what means nothing.
 
     severity: the least. rules: names; None for all. repeated: also those that were found before, of the same tensors,
-    and go on. seconds: at least so many between two of one rule. most: no more than so many in all.
+    and go on. seconds: at least so many between two of one rule. most: no more than so many in all, those that failed
+    not counted.
     """
 
     severity: str | Severity = Severity.WARNING
@@ -83,6 +85,7 @@ class Action:
     pauses: tuple[float, ...] = ()
     _done: int = field(default=0, init=False)
     _last: dict[str, float] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def __call__(self, finding: Finding, run: str = "") -> None:
         """Do it, if the limits let the finding in. What goes wrong is raised."""
@@ -92,19 +95,27 @@ class Action:
     def takes(self, finding: Finding) -> bool:
         """Whether the limits let a finding in, which then counts as done."""
         limits, now = self.limits, time.monotonic()
-        if not limits.let_in(finding) or (limits.most is not None and self._done >= limits.most):
+        if not limits.let_in(finding):
             return False
-        if now - self._last.get(finding.rule, -float("inf")) < limits.seconds:
-            return False
-        self._done += 1
-        self._last[finding.rule] = now
+        with self._lock:
+            if limits.most is not None and self._done >= limits.most:
+                return False
+            if now - self._last.get(finding.rule, -float("inf")) < limits.seconds:
+                return False
+            self._done += 1
+            self._last[finding.rule] = now
         return True
+
+    def failed(self) -> None:
+        """What was taken could not be done: it does not count as done."""
+        with self._lock:
+            self._done -= 1
 
     def check(self, known: Sequence[str]) -> None:
         """Whether the rules that it is for are among those that are asked. ValueError that names the nearest."""
         for name in self.limits.rules or ():
             if name not in known:
-                nearest = "".join(f"; did you mean {one!r}?" for one in difflib.get_close_matches(name, known, 1, 0))
+                nearest = "".join(f"; did you mean {one!r}?" for one in difflib.get_close_matches(name, known, 1))
                 raise ValueError(f"{self.name}: rules: {name!r} is none of the rules that are asked{nearest}")
 
 
@@ -114,6 +125,23 @@ def check_seconds(name: str, value: object) -> None:
         raise TypeError(f"{name}: {value!r} is not a number of seconds")
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name}: {value} is not a number of seconds from 0")
+
+
+def checked_timeout(value: object) -> float:
+    """A finite number of seconds above 0."""
+    check_seconds("timeout", value)
+    if not value:
+        raise ValueError("timeout: nothing can be done in 0 seconds")
+    return float(value)  # type: ignore[arg-type]
+
+
+def checked_pauses(value: object) -> tuple[float, ...]:
+    """A list of seconds, as a tuple."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"pauses: {value!r:.100} is not a list of seconds")
+    for one in value:
+        check_seconds("pauses", one)
+    return tuple(value)
 
 
 class PermanentError(Exception):

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 from tensometer._core import __version__
-from tensometer.actions.base import Action, Filter, Limits, PermanentError, check_seconds
+from tensometer.actions.base import Action, Filter, Limits, PermanentError, checked_pauses, checked_timeout
 from tensometer.extras import require
 from tensometer.rules import Finding, Severity
 from tensometer.store import open_place
@@ -45,7 +45,11 @@ def webhook(
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("url: a webhook begins with http:// or https:// and the name of a host")
-    check_seconds("timeout", timeout)
+    seconds, waits = checked_timeout(timeout), checked_pauses(pauses)
+    if not isinstance(headers, Mapping | None) or not all(
+        isinstance(text, str) for pair in (headers or {}).items() for text in pair
+    ):
+        raise TypeError(f"headers: {headers!r:.100} is not a mapping of texts")
     told = f"webhook {parts.scheme}://{parts.hostname}"  # without path and query, which are often the password
     more = {"Content-Type": "application/json", "User-Agent": f"tensometer/{__version__}", **(headers or {})}
     opener = urllib.request.build_opener(_NoRedirect)
@@ -53,7 +57,7 @@ def webhook(
     def do(finding: Finding, run: str) -> None:
         request = urllib.request.Request(url, body(finding, run), dict(more), method="POST")
         try:
-            with opener.open(request, timeout=timeout) as answer:
+            with opener.open(request, timeout=seconds) as answer:
                 answer.read(1 << 16)
         except urllib.error.HTTPError as error:
             error.close()
@@ -62,7 +66,7 @@ def webhook(
         except HTTPException as error:
             raise OSError(f"the answer is none of HTTP: {error!r:.100}") from None
 
-    return Action(told, do, Limits(**limits), background=True, pauses=tuple(pauses))
+    return Action(told, do, Limits(**limits), background=True, pauses=waits)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -85,25 +89,37 @@ def command(arguments: str | Sequence[str], *, timeout: float = 60.0, **limits: 
     """Run a program with the JSON of webhook() on its standard input.
 
     arguments: a list, or a text that is split as a shell would; there is no shell. Another exit code than 0, or more
-    than `timeout` seconds (then it is killed), is a failure.
+    than `timeout` seconds (then it is killed, with all that it has started), is a failure.
     """
-    check_seconds("timeout", timeout)
-    given = shlex.split(arguments) if isinstance(arguments, str) else list(arguments)
-    if not given or not all(isinstance(one, str) for one in given):
+    seconds = checked_timeout(timeout)
+    given = shlex.split(arguments) if isinstance(arguments, str) else arguments
+    if not isinstance(given, list | tuple) or not given or not all(isinstance(one, str) for one in given):
         raise ValueError(f"arguments: {arguments!r:.100} is no program with its arguments")
 
     def do(finding: Finding, run: str) -> None:
-        try:
-            done = subprocess.run(given, input=body(finding, run), capture_output=True, timeout=timeout, check=False)
-        except OSError as error:
-            raise PermanentError(f"cannot be run: {error.strerror}") from None
-        except subprocess.TimeoutExpired:
-            raise PermanentError(f"took more than {timeout:g} seconds") from None
-        if done.returncode:
-            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise PermanentError(f"exit code {done.returncode}" + (f": {last:.200}" if last else ""))
+        code, said = _finished(list(given), body(finding, run), seconds)
+        if code:
+            last = said.decode(errors="replace").strip().rpartition("\n")[2]
+            raise PermanentError(f"exit code {code}" + (f": {last:.200}" if last else ""))
 
     return Action(f"command {os.path.basename(given[0])}", do, Limits(**limits), background=True)  # noqa: PTH119
+
+
+def _finished(arguments: Sequence[str], given: bytes, seconds: float) -> tuple[int, bytes]:
+    """Run a program to its end; its exit code, and what it has said on its standard error."""
+    pipe = subprocess.PIPE
+    try:
+        # A session of its own, so that what it starts can be killed with it.
+        process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+    except OSError as error:
+        raise PermanentError(f"cannot be run: {error.strerror}") from None
+    with process:
+        try:
+            _, said = process.communicate(given, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise PermanentError(f"took more than {seconds:g} seconds") from None
+    return process.returncode, said
 
 
 def notify(
@@ -113,8 +129,12 @@ def notify(
 
     ImportError without that library, ValueError for a URL that it does not know.
     """
+    if not isinstance(url, str | list | tuple):
+        raise TypeError(f"url: {url!r:.100} is neither a URL nor a list of URLs")
+    urls, waits = [url] if isinstance(url, str) else list(url), checked_pauses(pauses)
+    if not urls:
+        raise ValueError("url: there is none")
     apprise = require("apprise", extra="notify", purpose="notify()")
-    urls = [url] if isinstance(url, str) else list(url)
     sender = apprise.Apprise()
     for one in urls:
         if not isinstance(one, str) or not sender.add(one):
@@ -130,7 +150,7 @@ def notify(
         if not sender.notify(title=title, body=message, notify_type=kind, body_format=apprise.NotifyFormat.TEXT):
             raise OSError("apprise could not deliver it")
 
-    return Action(f"notify {kinds}", do, Limits(**limits), background=True, pauses=tuple(pauses))
+    return Action(f"notify {kinds}", do, Limits(**limits), background=True, pauses=waits)
 
 
 def signal_process(process: int, number: int = signal.SIGTERM, **limits: Unpack[Filter]) -> Action:

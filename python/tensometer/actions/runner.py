@@ -21,7 +21,8 @@ class Runner:
     """Actions of one run.
 
     run: its URL. rules: names of those that are asked. told: called with a sentence, in the thread that calls tell(),
-    for each action and kind of failure once. ValueError for an action that is for a rule that is not asked.
+    for each action and kind of failure once. ValueError for an action that is for a rule that is not asked. Nothing is
+    done before begin().
     """
 
     def __init__(self, actions: Sequence[Action], *, run: str, rules: Sequence[str], told: Callable[[str], None]):
@@ -31,8 +32,11 @@ class Runner:
         self._failures: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._seen: set[str] = set()
         self._foreseen: set[tuple[str, ...]] = set()
-        # From the start: an interpreter that ends begins no threads.
-        self._workers = {id(one): _Worker(one, run, self._failed) for one in actions if one.background}
+        self._workers: dict[int, _Worker] = {}
+
+    def begin(self) -> None:
+        """Start the threads of actions that take their time: an interpreter that ends begins none."""
+        self._workers = {id(one): _Worker(one, self._run, self._failed) for one in self.actions if one.background}
 
     @property
     def before_update(self) -> bool:
@@ -78,6 +82,7 @@ class Runner:
         return None
 
     def _failed(self, action: Action, error: Exception) -> None:
+        action.failed()
         kind = "" if isinstance(error, PermanentError) else f"{type(error).__name__}: "
         self._failures.put(f"the action {action.name} failed: {kind}{error}")
 

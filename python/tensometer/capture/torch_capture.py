@@ -118,6 +118,9 @@ class TorchCapture:
         self._handles.clear()
 
     def _before_update(self, number: int) -> None:
+        # A gradient scaler lets optimizers that know it leave out a step by themselves.
+        if bool(getattr(self._optimizers[number], "found_inf", False)):
+            return
         self._steps[number] += 1
         if self._steps[number] > 1:
             return

@@ -91,8 +91,7 @@ class Engine:
         step.progress, step.runs = self.progress.about_to_update(), self._runs.step
         found = []
         for rule in self.rules:
-            alone = group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}
-            if alone and not rule.across_ranks and _has_needs(rule, step):
+            if needs_only(rule, group) and _has_needs(rule, step):
                 memory = self._memories[rule.name].copy()
                 found += self._asked(rule, memory, step, rule.check, step, cooldown=0)
         return found
@@ -153,11 +152,11 @@ class Engine:
         try:
             conditions = check(given, memory.state)
             return self._judged(rule, memory, step, conditions, rule.cooldown if cooldown is None else cooldown)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # no rule ends a training
             if self._told is None:
                 raise
             own.broken = True
-            self._told(rule, error)
+            self._told(rule, error if isinstance(error, Exception) else RuntimeError(repr(error)))
             return []
 
     def _judged(
@@ -227,6 +226,12 @@ class Engine:
             saved = values["rules"][name]
             tracks = {kind: _Track(State(one["state"]), one["active"]) for kind, one in saved["tracks"].items()}
             self._memories[name] = _Memory(State(saved["state"]), saved["observed"], tracks, saved["broken"])
+
+
+def needs_only(rule: Rule, group: str) -> bool:
+    """Whether a rule looks at a group of rows and can be asked where there is nothing else."""
+    alone = group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}
+    return alone and not rule.across_ranks
 
 
 def _has_needs(rule: Rule, step: Step) -> bool:

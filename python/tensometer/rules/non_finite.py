@@ -72,9 +72,11 @@ class NonFinite(Rule):
             rows = self.rows(step, kind)
             count = rows["nan"] + (rows["nonfinite"] - rows["nan"]) * rows.facts("requires_grad", True)
             yield _condition(kind, rows, count, counted, Severity.FATAL, came)
-        if updated:
+        # An update that was left out for what was found of them is none, and they are found nevertheless.
+        left_out = any(event.kind == "update_skipped" for event in step.events)
+        if updated or left_out:
             rows = self.rows(step, "gradients")
-            patience = None if step.progress.counted else _UNKNOWN_PATIENCE
+            patience = None if step.progress.counted or left_out else _UNKNOWN_PATIENCE
             sentence = f"the gradient of {counted}"
             yield _condition("gradients", rows, rows["nonfinite"], sentence, Severity.ERROR, came, patience)
         rows = self.rows(step, "activations")

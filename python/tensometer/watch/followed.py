@@ -57,6 +57,7 @@ class Followed:
         self._rules, self._file, self._found, self._note, self._once = rules, file, found, note, once
         names = [rule.name for rule in rules]
         self._runner = Runner(actions, run=self._name, rules=names, told=note)
+        self._runner.begin()
         self._replay: Replay | None = None
         self._waiting: list[Finding] = []
         self._trouble: dict[str, str] = {}
