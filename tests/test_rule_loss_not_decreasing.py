@@ -30,4 +30,5 @@ def test_a_lower_rise_counts_if_it_is_steady() -> None:
 def test_a_loss_that_stays_where_it_began() -> None:
     assert found([1.0] * 110) == [("flat", 99)]
     assert found([1 - 0.0005 * step for step in range(110)]) == []
+    assert found([*[1.0] * 30, *[0.985] * 100]) == []  # a plateau after it has fallen
     assert found([1.0] * 110, first=1000) == []  # it goes on from a checkpoint
