@@ -81,3 +81,10 @@ def test_trainings(
     torch.manual_seed(0)
     findings = trained(tmp_path, [CollapsedOutput()], model, data=(x, y), loss=loss())
     assert [finding.kind for finding in findings] == kinds
+
+
+def test_how_small_a_spread_must_be() -> None:
+    target, spread = normal(32, 1), normal(32, 1)
+    for scale, expected in ((0.0018, [("spread", 19)]), (0.0022, [])):
+        assert found(*[step(spread / spread.std() * target.std() * scale, target)] * 25) == expected
+    assert found(*[step(np.full((32, 3), 0.3), CLASSES * 0)] * 5) == []  # targets do not differ either

@@ -66,3 +66,12 @@ def test_a_solved_problem_has_small_gradients() -> None:
     bench.step(gradients={"w": half(1.0)}, losses={"loss": 1.0})
     bench.steps(80, gradients={"w": half(1.0)}, losses={"loss": 1e-4})
     assert bench.steps(5, gradients={"w": half(1e-7)}, losses={"loss": 1e-4}) == []
+
+
+def test_gradients_that_are_all_lost() -> None:
+    def judged(**gradients: Array) -> list[tuple[str, int]]:
+        return [(one.kind, one.step) for one in Bench(DtypeUnderflow()).steps(5, gradients=gradients)]
+
+    assert judged(w=half(0.0), v=half(0.0)) == [("gradients float16", 2)]
+    assert judged(w=half(0.0), v=half(1.0)) == []  # an adapter that begins at zero
+    assert judged(w=normal(8, 8) * 0, v=normal(8, 8) * 0) == []

@@ -37,3 +37,13 @@ def test_heavy_tails_are_healthy() -> None:
 
 def test_what_is_not_finite_or_nothing_is_not_judged() -> None:
     assert course([1.0] * 12 + [0.0, math.inf, 1.0]) == []
+
+
+def test_how_large_a_jump_must_be() -> None:
+    def judged(factor: float) -> list[int]:
+        bench = Bench(GradientSpike())
+        found = bench.steps(12, gradients={"a.weight": normal(8, 8)})
+        return [one.step for one in found + bench.step(gradients={"a.weight": normal(8, 8, scale=factor)})]
+
+    assert judged(15.5) == [12]
+    assert judged(14.5) == []

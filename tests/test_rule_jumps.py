@@ -23,3 +23,22 @@ def test_a_batch_that_is_bad_is_told_a_step_later() -> None:
 
 def test_another_task_is_healthy() -> None:
     assert found([*STEADY, 9.0, 6.5, 5.0, 3.1, 2.0, 1.5, 1.2, 1.0, 0.9, 0.8, 0.7]) == []
+
+
+def test_how_large_a_jump_must_be() -> None:
+    steady = [*STEADY, 0.5]  # the first loss is out of the window
+    assert sorted(found([*steady, 2.02, 0.52, 0.5])) == [("BadStep", 32), ("LossSpike", 32)]
+    assert found([*steady, 1.98, 0.52, 0.5]) == [("LossSpike", 32)]  # no worse than at the beginning
+    assert found([*steady, 1.45, 0.52, 0.5]) == []  # a hard batch: less than half of the first loss above the others
+
+
+def test_an_input_that_is_out_of_range_whatever_the_loss_says() -> None:
+    def judged(largest: float) -> list[tuple[str, int]]:
+        bench, all_found = Bench(BadStep()), []
+        for size in [1.0] * 12 + [largest, 1.0]:
+            inputs = {"x": [size, 0.0]}
+            all_found += bench.step(losses={"loss": 1.0}, gradients={"a.weight": normal(8, 8)}, inputs=inputs)
+        return [(one.kind, one.step) for one in all_found]
+
+    assert judged(31.0) == [("input", 12)]
+    assert judged(29.0) == []

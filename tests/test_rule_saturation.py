@@ -64,3 +64,17 @@ def test_weights_that_are_too_large_and_the_twin(tmp_path: Path) -> None:
     findings = trained(tmp_path / "sigmoid", [SigmoidSaturation()], perceptron(nn.Sigmoid, 30.0))
     assert [finding.tensor for finding in findings] == ["1"]
     assert trained(tmp_path / "sigmoid_twin", [SigmoidSaturation()], perceptron(nn.Sigmoid), steps=60) == []
+
+
+def test_sigmoids_that_begin_beyond_their_edge_on_both_sides() -> None:
+    def judged(derivative: float, mean: float) -> list[int]:
+        # Values y and 1 - y in such shares that their mean is as given: each has the same derivative y (1 - y).
+        y = 0.5 - (0.25 - derivative / 4) ** 0.5
+        low = round(1000 * (1 - y - mean) / (1 - 2 * y))
+        values = np.array([y] * low + [1 - y] * (1000 - low)).reshape(100, 10)
+        bench = Bench(SigmoidSaturation(), facts={"a": {"module_type": "Sigmoid"}, "b": {"module_type": "Linear"}})
+        return [one.step for one in bench.steps(3, activations={"a": values, "b": normal(100, 10)})]
+
+    assert judged(0.14, mean=0.5) == [1]
+    assert judged(0.16, mean=0.5) == []
+    assert judged(0.14, mean=0.08) == []  # shut by a bias

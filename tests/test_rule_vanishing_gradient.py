@@ -65,3 +65,13 @@ def test_deep_sigmoids_are_found_in_training_and_relus_are_not(tmp_path: Path) -
     assert [(one.tensor, one.step) for one in findings] == [("0.weight", 2)]
     deep = layers(16, *[24] * 8, 10)
     assert trained(tmp_path / "b", VanishingGradient(), deep, sgd(deep), steps=30) == []
+
+
+def test_how_steep_a_fall_must_be() -> None:
+    def judged(fall: float, rule: VanishingGradient) -> list[str]:
+        decades = [fall * (5 - at) / 5 for at in range(6)]
+        return [one.kind for one in Bench(rule, facts=FACTS).steps(40, weights=WEIGHTS, gradients=gradients(*decades))]
+
+    assert judged(3.8, VanishingGradient()) == ["steep"]
+    assert judged(3.6, VanishingGradient()) == []
+    assert judged(3.8, VanishingGradient(per_layer=0.1)) == []  # as slowly as many healthy layers

@@ -70,3 +70,16 @@ def test_a_single_matrix_has_nothing_to_lose() -> None:
 
 def test_updates_are_those_of_one_step_of_the_optimizer() -> None:
     assert replaced(0.8, losses=[2.0, 3.0, 2.0], steps=20) == []
+
+
+def test_a_step_that_is_unlike_those_before_replaces_half_a_weight() -> None:
+    def judged(last: float, before: float) -> list[tuple[str, int]]:
+        bench, found = Bench(UpdatesTooLarge(), facts=FACTS), []
+        for ratio in [before] * 6 + [last]:
+            updates = dict.fromkeys(FACTS, normal(8, 64, scale=ratio))
+            found += bench.step(updates=updates, weights=dict.fromkeys(FACTS, normal(8, 64)))
+        return [(one.kind, one.step) for one in found]
+
+    assert judged(0.55, before=0.05) == [("jump", 6)]
+    assert judged(0.45, before=0.01) == []
+    assert judged(0.55, before=0.06) == []

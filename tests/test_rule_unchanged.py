@@ -1,0 +1,36 @@
+"""Unchanged."""
+
+from typing import Any
+
+from rule_networks import FROZEN, LEFT_OUT, TRAINED, rate
+from rule_steps import Bench, normal
+from tensometer.rules.unchanged import Unchanged
+
+WEIGHT = {"a.weight": normal(8, 8)}
+LOSS = {"loss": 1.0}
+
+
+def found(count: int, facts: Any = TRAINED, **given: Any) -> list[tuple[str, int]]:
+    bench = Bench(Unchanged(), facts={"a.weight": facts})
+    return [(one.kind, one.step) for one in bench.steps(count, weights=WEIGHT, losses=LOSS, **given)]
+
+
+def test_a_weight_with_a_gradient_that_stays() -> None:
+    assert found(10, gradients=WEIGHT, loop=rate(0.1)) == [("still", 4)]
+    assert found(10, FROZEN, gradients=WEIGHT, loop=rate(0.1)) == []
+    assert found(10, LEFT_OUT, gradients=WEIGHT, loop=rate(0.1)) == []
+    assert found(10, gradients=WEIGHT, loop={"learning_rate/0": 0.1, "optimizer_steps": 0.0}) == []
+
+
+def test_a_training_without_any_gradient() -> None:
+    none = {"a.weight": 0 * WEIGHT["a.weight"]}
+    assert found(10, gradients=none, loop=rate(0.1)) == [("nothing", 4)]
+    assert found(10, gradients=none, loop=rate(0.0)) == []
+
+
+def test_an_optimizer_that_never_steps() -> None:
+    idle = {"learning_rate/0": 0.1, "optimizer_steps": 0.0}
+    assert found(40, gradients=WEIGHT, loop=idle) == [("idle", 32)]
+    bench = Bench(Unchanged(), facts={"a.weight": TRAINED})
+    bench.step(weights={"a.weight": normal(8, 8, seed=1)}, loop=rate(0.1))
+    assert bench.steps(40, weights=WEIGHT, gradients=WEIGHT, loop=idle) == []

@@ -1,0 +1,31 @@
+"""Underfitting."""
+
+import numpy as np
+from rule_networks import rate
+from rule_steps import Bench, normal
+from tensometer.rules.underfitting import Underfitting
+
+FACTS = {"label": {"module_type": "MSELoss"}}
+
+
+def found(level: float, count: int = 70, samples: int = 64, fall: float = 0.0, rates: float = 0.1) -> list[int]:
+    """The steps of findings where the loss is so much of the targets' variance, and falls by so much a step."""
+    targets = normal(samples, 1)
+    targets = (targets - targets.mean()) / np.float32(targets.std())
+    bench, findings = Bench(Underfitting(), facts=FACTS), []
+    for step in range(count):
+        loss = level - fall * step
+        findings += bench.step(losses={"loss": loss}, labels={"label": targets}, loop=rate(rates))
+    return [one.step for one in findings]
+
+
+def test_a_loss_like_that_of_the_mean() -> None:
+    assert found(0.97) == [61]
+    assert found(0.93) == []
+    assert found(1.25) == []  # another loss, with terms of its own
+
+
+def test_what_learns_slowly_or_has_hardly_begun() -> None:
+    assert found(1.05, fall=0.001) == []
+    assert found(1.0, samples=16) == []
+    assert found(1.0, rates=0.0) == []
