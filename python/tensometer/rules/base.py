@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, dataclass_transform
 
@@ -66,6 +66,9 @@ class Rule:
     wants: ClassVar[tuple[str, ...]] = ()
     # Whether a run without what the rule needs is told of: not where few runs have it.
     expected: ClassVar[bool] = True
+    # Whether it compares each step with the one before, and is misled where steps in between were not captured, as by
+    # every=10: then it is not asked any more, and that is told. Steps in which no optimizer steps do not count.
+    every_step: ClassVar[bool] = False
     # Whether it compares ranks: then it is asked by check_ranks(), where a run is read (tensometer.replay), and not in
     # the processes that train, which see their own rank alone.
     across_ranks: ClassVar[bool] = False
@@ -161,6 +164,22 @@ class _Selection:
             and (self.exclude is None or re.search(self.exclude, key.name) is None)
             and (self.module_types is None or key.facts.get("module_type") in self.module_types)
         )
+
+
+def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:
+    """What check() returned, as it comes. TypeError or ValueError, naming the rule, for what cannot be judged."""
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{rule.name}: check() must yield Conditions, and returned {given!r:.100}")
+    for one in given:
+        if not isinstance(one, Condition):
+            raise TypeError(f"{rule.name}: check() must yield Conditions, and yielded {one!r:.100}")
+        if not isinstance(one.holds, np.ndarray) or one.holds.dtype != bool:
+            raise TypeError(f"{rule.name}: holds must be an array of booleans, and is {one.holds!r:.100}")
+        for name, value in (("holds", one.holds), ("value", one.value), ("threshold", one.threshold)):
+            if isinstance(value, np.ndarray) and value.shape != (len(one.rows),):
+                shape = f"({len(one.rows)},), as there are rows"
+                raise ValueError(f"{rule.name}: {name} is of shape {value.shape}, not {shape}")
+        yield one
 
 
 def check_settings(rule: Rule) -> None:

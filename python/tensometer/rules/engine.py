@@ -6,30 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from tensometer.rules.base import Condition, Rule
-from tensometer.rules.finding import Finding, Severity
+from tensometer.rules import absence
+from tensometer.rules.base import Condition, Rule, check_conditions
+from tensometer.rules.finding import Finding
 from tensometer.rules.progress import Progress
 from tensometer.rules.runs import Load, Runs, no_runs
 from tensometer.rules.state import State
 from tensometer.rules.step import Catalogue, Step
 
-# Of so many steps none has had what a rule needs: then it is told. A run that ends before tells it at its end.
-NEEDS_PATIENCE = 10
-
 
 @dataclass
 class _Memory:
-    """What belongs to one rule."""
+    """What belongs to one rule.
+
+    last: of a rule that compares consecutive steps, the last that it knows all of; -1 before the first. gap: how far
+    the next lay behind it that was not the next one: such a rule is asked no more. 0 for none.
+    """
 
     state: State = field(default_factory=State)
     observed: int = 0
     tracks: dict[str, "_Track"] = field(default_factory=dict)
     broken: bool = False
+    last: int = -1
+    gap: int = 0
 
     def copy(self) -> "_Memory":
         """Another that remembers the same."""
         tracks = {kind: _Track(State(track.state.values()), track.active) for kind, track in self.tracks.items()}
-        return _Memory(State(self.state.values()), self.observed, tracks, self.broken)
+        return _Memory(State(self.state.values()), self.observed, tracks, self.broken, self.last, self.gap)
+
+    def follow(self, step: Step, *, asked: bool) -> None:
+        """See whether steps are consecutive. Where no optimizer has stepped there is nothing new to compare."""
+        idle = self.last >= 0 and (step.progress.skipped or not step.progress.updated)
+        if not (asked or idle):
+            return
+        if self.last >= 0 and not self.gap and step.number - self.last > 1:
+            self.gap = step.number - self.last
+        self.last = step.number
 
 
 @dataclass
@@ -65,7 +78,8 @@ class Engine:
         self._told = told
         self._memories = {rule.name: _Memory() for rule in rules}
         self._absent = {group for rule in rules for group in rule.needs}
-        self._absence_told = False
+        self._collections: set[str] = set()
+        self._not_judged: set[str] = set()
         self._last: Step | None = None
 
     def judge(self, step: Step) -> list[Finding]:
@@ -76,10 +90,15 @@ class Engine:
         self._follow(step)
         found = []
         for rule in self.rules:
-            if not rule.across_ranks and _has_needs(rule, step):
-                found += self._asked(rule, self._memories[rule.name], step, rule.check, step)
-        if self._absent and self.progress.observed >= NEEDS_PATIENCE:
-            found += self.finish(step.number, step.rank)
+            if rule.across_ranks:
+                continue
+            memory, asked = self._memories[rule.name], _has_needs(rule, step)
+            if rule.every_step:
+                memory.follow(step, asked=asked)
+            if asked:
+                found += self._asked(rule, memory, step, rule.check, step)
+        if self.progress.observed == absence.NEEDS_PATIENCE:
+            found += self._told_of_absence(step.number, step.rank)
         return found
 
     def foresee(self, step: Step, group: str) -> list[Finding]:
@@ -124,18 +143,39 @@ class Engine:
         step.progress, step.runs = self.progress, self._runs.step
         self._last = step
         self._absent -= {group for group in self._absent if any(step.phases(group))}
+        self._collections |= step.collections
 
     def finish(self, step: int, rank: int) -> list[Finding]:
-        """Of a run that has ended at a step: the rules that had nothing to judge, if that was not told before."""
-        if self._absence_told or not self.progress.observed:
-            return []
-        self._absence_told = True
-        found = []
+        """Of a run that has ended at a step: the rules that had nothing to judge, as far as that was not told before.
+
+        The first rank speaks for all.
+        """
+        return self._told_of_absence(step, rank, ended=True)
+
+    def _told_of_absence(self, step: int, rank: int, *, ended: bool = False) -> list[Finding]:
+        reasons: dict[str, str] = {}
         for rule in self.rules:
-            lacking = [group for group in rule.needs if group in self._absent]
-            if lacking and rule.expected:
-                found.append(_not_captured(rule, lacking, step, rank))
-        return found
+            reason = self._why_not_judged(rule, ended=ended) if rule.name not in self._not_judged else ""
+            if reason:
+                reasons[rule.name] = reason
+        if rank or not reasons or not self.progress.observed:
+            return []
+        self._not_judged |= set(reasons)
+        return [absence.told(reasons, step, rank)]
+
+    def _why_not_judged(self, rule: Rule, *, ended: bool) -> str:
+        """Nothing, if it is judged, or need not be."""
+        memory = self._memories[rule.name]
+        lacking = [group for group in rule.needs if group in self._absent]
+        if memory.gap:
+            return absence.apart(memory.gap)
+        if not rule.expected or absence.is_of_no_model(lacking, self._collections):
+            return ""
+        if lacking:
+            return absence.not_captured(lacking)
+        # What comes at different cadences may still come together as long as the run goes on.
+        never = ended and not memory.observed and not rule.across_ranks and not memory.broken
+        return absence.never_together(rule.needs) if never else ""
 
     def _asked(
         self,
@@ -148,10 +188,10 @@ class Engine:
     ) -> list[Finding]:
         """memory: the rule's own, or a copy of it. cooldown: other than the rule's own."""
         own = self._memories[rule.name]
-        if own.broken:
+        if own.broken or own.gap:
             return []
         try:
-            conditions = check(given, memory.state)
+            conditions = check_conditions(rule, check(given, memory.state))
             return self._judged(rule, memory, step, conditions, rule.cooldown if cooldown is None else cooldown)
         except Exception as error:
             if self._told is None:
@@ -202,12 +242,15 @@ class Engine:
             "names": self.catalogue.names,
             "progress": self.progress.values(),
             "absent": sorted(self._absent),
-            "absence_told": self._absence_told,
+            "collections": sorted(self._collections),
+            "not_judged": sorted(self._not_judged),
             "rules": {
                 name: {
                     "state": memory.state.values(),
                     "observed": memory.observed,
                     "broken": memory.broken,
+                    "last": memory.last,
+                    "gap": memory.gap,
                     "tracks": {
                         kind: {"state": track.state.values(), "active": track.active}
                         for kind, track in memory.tracks.items()
@@ -222,11 +265,13 @@ class Engine:
         for name in values["names"]:
             self.catalogue.number(name)
         self.progress = Progress.restored(values["progress"])
-        self._absent, self._absence_told = set(values["absent"]), values["absence_told"]
+        self._absent, self._collections = set(values["absent"]), set(values["collections"])
+        self._not_judged = set(values["not_judged"])
         for name in self._memories:
             saved = values["rules"][name]
             tracks = {kind: _Track(State(one["state"]), one["active"]) for kind, one in saved["tracks"].items()}
-            self._memories[name] = _Memory(State(saved["state"]), saved["observed"], tracks, saved["broken"])
+            about = (saved["observed"], tracks, saved["broken"], saved["last"], saved["gap"])
+            self._memories[name] = _Memory(State(saved["state"]), *about)
 
 
 def _has_needs(rule: Rule, step: Step) -> bool:
@@ -270,24 +315,3 @@ def _at(value: Any, row: int) -> Any:
     if isinstance(value, np.ndarray):
         return value[row].item()
     return value[row] if isinstance(value, list | tuple) else value
-
-
-def _not_captured(rule: Rule, lacking: Sequence[str], step: int, rank: int) -> Finding:
-    names = " and ".join(lacking)
-    return Finding(
-        rule=rule.name,
-        severity=Severity.INFO,
-        step=step,
-        rank=rank,
-        tensor="",
-        others=(),
-        collection=lacking[0].partition("/")[0],
-        phase="",
-        kind="not_captured",
-        value=0.0,
-        threshold=0.0,
-        window=(0, step),
-        sentence=f"{rule.name} judges nothing: it needs {names}, and the run has none",
-        causes=("the collection is switched off, or nothing was attached that it comes from",),
-        remedies=(f"capture {names}, or leave {rule.name} out",),
-    )

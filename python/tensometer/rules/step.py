@@ -274,6 +274,11 @@ class Step:
         about = (self.number, self.time, self.rank)
         return Step(*about, catalogue=catalogue, parts=self._parts, column=self._column, events=self.events)
 
+    @property
+    def collections(self) -> set[str]:
+        """The collections that have rows in this step, in any phase."""
+        return {group.partition("/")[0] for group, _ in self._layout}
+
     def phases(self, name: str) -> Iterator[str]:
         """The phases that have rows of a group in this step."""
         return (phase for group, phase in self._layout if group == name)
