@@ -8,6 +8,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
+from tensometer.names import COLLECTIONS, SUFFIXES, unknown
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
 from tensometer.rules.step import TRAIN, Array, Group, Key, Part, Step, Where
@@ -56,8 +57,8 @@ class Rule:
 
     severity: of its findings. warmup: so many observations are not judged. patience: so many in a row must be as the
     condition says. cooldown: so many steps lie between two findings about the same tensor. include, exclude:
-    expressions searched for in names of tensors; module_types: names of classes. Thresholds that mean nothing are a
-    TypeError or ValueError that names them.
+    expressions searched for in names of tensors; module_types: names of classes; collections: the roles of tensors, as
+    names of collections. Thresholds that mean nothing are a TypeError or ValueError that names them.
     """
 
     # Groups of rows (`gradients`, `updates/ratio`): the rule is asked at those steps that have rows of all it needs,
@@ -84,9 +85,12 @@ class Rule:
     include: str | None = None
     exclude: str | None = None
     module_types: tuple[str, ...] | None = None
+    collections: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        for name in ("needs", "wants"):
+            _check_groups(f"{cls.__name__}.{name}", getattr(cls, name))
         dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
@@ -113,20 +117,19 @@ class Rule:
         raise NotImplementedError(f"{self.name}.check_ranks")
 
     def rows(self, step: Step, group: str, phase: str = TRAIN, where: Where | None = None) -> Group:
-        """The rows of a group that the rule's own include, exclude and module_types let in.
+        """The rows of a group that the rule's own include, exclude, module_types and collections let in.
 
         where: a function that lets keys in, and lives on: not a lambda made at each call.
         """
         found = step.group(group, phase)
         if where is not None:
             found = found.where(where)
-        if self.include is None and self.exclude is None and self.module_types is None:
-            return found
-        return found.where(self._lets_in)
+        selection = self._selection
+        return found if selection == _ALL else found.where(selection)
 
     @property
-    def _lets_in(self) -> "_Selection":
-        return _Selection(self.include, self.exclude, self.module_types)
+    def _selection(self) -> "_Selection":
+        return _Selection(self.include, self.exclude, self.module_types, self.collections)
 
     def about(
         self, holds: bool, sentence: str, *, value: float, threshold: float, step: Step, **more: Any
@@ -157,13 +160,18 @@ class _Selection:
     include: str | None
     exclude: str | None
     module_types: tuple[str, ...] | None
+    collections: tuple[str, ...] | None
 
     def __call__(self, key: Key) -> bool:
         return (
             (self.include is None or re.search(self.include, key.name) is not None)
             and (self.exclude is None or re.search(self.exclude, key.name) is None)
             and (self.module_types is None or key.facts.get("module_type") in self.module_types)
+            and (self.collections is None or key.collection in self.collections)
         )
+
+
+_ALL = _Selection(None, None, None, None)
 
 
 def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:
@@ -184,9 +192,15 @@ def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:
 
 def check_settings(rule: Rule) -> None:
     """Whether every setting is of its default's type, and in its range. TypeError or ValueError, naming it."""
-    object.__setattr__(rule, "severity", Severity.of(rule.severity))
-    if isinstance(rule.module_types, list):
-        object.__setattr__(rule, "module_types", tuple(rule.module_types))
+    try:
+        object.__setattr__(rule, "severity", Severity.of(rule.severity))
+    except ValueError as error:
+        raise ValueError(f"{rule.name}.{error}") from None
+    for name in ("module_types", "collections"):
+        object.__setattr__(rule, name, _checked_names(f"{rule.name}.{name}", getattr(rule, name)))
+    for collection in rule.collections or ():
+        if collection not in COLLECTIONS:
+            raise ValueError(f"{rule.name}.collections: {unknown(collection, COLLECTIONS)}")
     for one in dataclasses.fields(rule):
         value = getattr(rule, one.name)
         place = f"{rule.name}.{one.name}"
@@ -199,6 +213,28 @@ def check_settings(rule: Rule) -> None:
         _check_expression(f"{rule.name}.{name}", getattr(rule, name))
     if rule.patience < 1:
         raise ValueError(f"{rule.name}.patience: {rule.patience} is less than 1")
+
+
+def _check_groups(place: str, given: object) -> None:
+    if not isinstance(given, tuple):
+        raise TypeError(f"{place}: {given!r} is not a tuple of names of groups, such as ('weights', 'updates/ratio')")
+    for group in given:
+        if not isinstance(group, str):
+            raise TypeError(f"{place}: {group!r} is not the name of a group")
+        collection, slash, suffix = group.partition("/")
+        if collection not in COLLECTIONS:
+            raise ValueError(f"{place}: {unknown(group, COLLECTIONS)}")
+        # Classes are counted in events, which come with labels.
+        if slash and suffix not in SUFFIXES and group != "labels/classes":
+            raise ValueError(f"{place}: {unknown(group, [f'{collection}/{one}' for one in SUFFIXES])}")
+
+
+def _checked_names(place: str, given: object) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise TypeError(f"{place}: {given!r} is not a list of names")
+    return tuple(given)
 
 
 def _check_number(place: str, value: object, *, whole: bool) -> None:
