@@ -148,3 +148,8 @@ def test_a_rule_of_ours_selects_by_role_in_toml(tmp_path: Path) -> None:
     bad = {"weights": {"a": np.array([np.nan, 1.0])}}
     assert Bench(*from_file(tmp_path / "rules.toml")).step(**bad) == []
     assert [one.rule for one in Bench(NonFinite()).step(**bad)] == ["NonFinite"]
+
+
+def test_a_severity_reads_as_its_word() -> None:
+    severity = Large().severity
+    assert (str(severity), f"{severity:>8}", severity == 2) == ("warning", " warning", True)

@@ -16,18 +16,13 @@ _OF_MODELS = frozenset(
 _SCALARS = frozenset(("losses", "metrics", "loop", "custom"))
 
 
-def collection_of(group: str) -> str:
-    """The collection whose rows a group is made of."""
-    return group.partition("/")[0]
-
-
-def is_of_no_model(lacking: Sequence[str], collections: set[str]) -> bool:
+def is_of_no_model(needs: Sequence[str], collections: set[str]) -> bool:
     """Whether a rule is about models, and the run is of something else: a booster, or arrays of one's own.
 
-    lacking: groups that the rule needs. collections: those that the run has.
+    needs: the groups that the rule needs. collections: those that the run has.
     """
     of_others = "custom" in collections and not collections & _OF_MODELS
-    return of_others and any(collection_of(group) not in _SCALARS for group in lacking)
+    return of_others and any(group.partition("/")[0] not in _SCALARS for group in needs)
 
 
 def not_captured(lacking: Sequence[str]) -> str:

@@ -169,7 +169,7 @@ class Engine:
         lacking = [group for group in rule.needs if group in self._absent]
         if memory.gap:
             return absence.apart(memory.gap)
-        if not rule.expected or absence.is_of_no_model(lacking, self._collections):
+        if not rule.expected or absence.is_of_no_model(rule.needs, self._collections):
             return ""
         if lacking:
             return absence.not_captured(lacking)
