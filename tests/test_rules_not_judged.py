@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ class Both(Weights):
 class Consecutive(Weights):
     """Tells of every second step that it sees."""
 
-    every_step = True
+    consecutive = True
     patience: int = 2
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
@@ -41,7 +42,7 @@ class Consecutive(Weights):
         yield self.about(True, "two steps", value=1, threshold=0, step=step)
 
 
-def train(path: Path, *, every: int, steps: int = 40, loss: bool = True, zero: bool = True) -> list[Finding]:
+def train(path: Path, *, every: int, steps: int = 40, loss: bool = True) -> list[Finding]:
     """What the default rules find in a small training, and the same from disk."""
     torch.manual_seed(0)
     found: list[Finding] = []
@@ -51,8 +52,7 @@ def train(path: Path, *, every: int, steps: int = 40, loss: bool = True, zero: b
         monitor.attach(model, optimizer=optimizer, loss=loss_module if loss else None)
         for _ in range(steps):
             x = torch.randn(16, 8)
-            if zero:
-                optimizer.zero_grad()
+            optimizer.zero_grad()
             value = loss_module(model(x), (x[:, 0] > 0).long() + (x[:, 1] > 0).long())
             value.backward()
             optimizer.step()
@@ -86,14 +86,35 @@ def test_the_first_rank_speaks_for_all() -> None:
     assert Bench(Weights(), rank=1).steps(30, losses={"loss": 1.0}) == []
 
 
-def test_steps_that_lie_apart_end_a_rule_that_compares_them() -> None:
+def test_steps_that_lie_apart_are_told() -> None:
     bench = Bench(Consecutive())
     found = [one for at in range(0, 120, 10) for one in bench.step(at=at, weights={"a": normal(4)})]
     assert [str(one) for one in found] == [
-        "step 90: Consecutive (info): not judged: Consecutive (each step is compared with the one before, and captured "
-        "are steps 10 apart, not every=1)"
+        "step 90: Consecutive (info): not judged: Consecutive (each step is compared with the one before, and from "
+        "step 0 on they are captured 10 apart)"
     ]
-    assert [one.step for one in Bench(Consecutive()).steps(3, weights={"a": normal(4)})] == [1]
+    assert bench.engine.finish(110, 0) == []
+
+
+def test_a_short_run_tells_of_steps_that_lie_apart_when_it_ends() -> None:
+    bench = Bench(Consecutive())
+    assert [one for at in (0, 10, 20) for one in bench.step(at=at, weights={"a": normal(4)})] == []
+    (finding,) = bench.engine.finish(20, 0)
+    assert "from step 0 on they are captured 10 apart" in finding.sentence
+
+
+def test_a_rule_that_compares_steps_begins_anew_behind_a_gap() -> None:
+    bench = Bench(Consecutive(cooldown=3))
+    found = [one for at in (0, 10, 11, 12, 20, 21) for one in bench.step(at=at, weights={"a": normal(4)})]
+    assert [(one.step, one.window, one.repeated) for one in found] == [(11, (10, 11), False), (21, (20, 21), True)]
+    assert bench.engine.finish(21, 0) == []
+
+
+def test_steps_that_are_captured_now_and_then_from_some_step_on() -> None:
+    bench = Bench(Consecutive())
+    found = [one for at in (*range(50), *range(50, 300, 10)) for one in bench.step(at=at, weights={"a": normal(4)})]
+    assert [(one.step, one.severity.label) for one in found] == [(1, "warning"), (140, "info")]
+    assert "from step 50 on they are captured 10 apart" in found[1].sentence
 
 
 def test_steps_without_an_update_do_not_count() -> None:
@@ -120,10 +141,10 @@ def test_an_engine_remembers_what_was_told_and_what_lay_apart() -> None:
 
 
 def test_a_training_that_is_captured_now_and_then(tmp_path: Path) -> None:
-    (finding,) = train(tmp_path, every=10, zero=False)
+    (finding,) = train(tmp_path, every=10)
     assert finding.sentence == (
-        "not judged: GradientsNotCleared, WeightCollapse, WeightGrowth (each step is compared with the one before, and "
-        "captured are steps 10 apart, not every=1)"
+        "not judged: WeightCollapse, WeightGrowth (each step is compared with the one before, and from step 0 on they "
+        "are captured 10 apart)"
     )
 
 
@@ -134,13 +155,38 @@ def test_a_training_without_its_loss_module_has_one_info(tmp_path: Path) -> None
         assert name in finding.sentence
 
 
-def test_rules_of_models_are_not_told_of_where_there_is_none(tmp_path: Path) -> None:
+def test_arrays_of_ones_own_are_told_in_one_finding(tmp_path: Path) -> None:
     found: list[Finding] = []
     with Monitor(tmp_path, every=1, rules=True, on_finding=found.append) as monitor:
         for number in range(30):
             monitor.record("table", np.arange(3.0) + number)
             monitor.step(loss=1 / (1 + number))
-    assert found == []
+    (finding,) = found
+    assert "VanishingGradient" in finding.sentence
+    assert "LossSpike" not in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"include": "^encodr"}, "include='^encodr'"),
+        ({"exclude": ".", "module_types": ["Linear"]}, "exclude='.', module_types=('Linear',)"),
+        ({"collections": ["biases"]}, "collections=('biases',)"),
+    ],
+)
+def test_a_selection_that_lets_nothing_in_is_told_once(settings: dict[str, Any], words: str) -> None:
+    bench = Bench(Both(**settings), Weights(include="encoder"))
+    rows = {"weights": {"encoder.weight": normal(4)}, "gradients": {"encoder.weight": normal(4)}}
+    (finding,) = [*bench.steps(30, **rows), *bench.engine.finish(29, 0)]
+    assert (finding.step, finding.rule) == (9, "Both")
+    assert finding.sentence == f"not judged: Both ({words} lets in none of the tensors that it looks at)"
+
+
+def test_a_selection_that_lets_something_in_at_last_is_not_told() -> None:
+    bench = Bench(Weights(include="head"))
+    assert bench.steps(9, weights={"encoder.weight": normal(4)}) == []
+    assert bench.steps(9, weights={"head.weight": normal(4)}) == []
+    assert bench.engine.finish(17, 0) == []
 
 
 def train_on(path: Path, rule: tensometer.Rule) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -67,9 +68,9 @@ class Rule:
     wants: ClassVar[tuple[str, ...]] = ()
     # Whether a run without what the rule needs is told of: not where few runs have it.
     expected: ClassVar[bool] = True
-    # Whether it compares each step with the one before, and is misled where steps in between were not captured, as by
-    # every=10: then it is not asked any more, and that is told. Steps in which no optimizer steps do not count.
-    every_step: ClassVar[bool] = False
+    # Whether it compares each step with the one before, and would be misled by every=10: behind steps that were not
+    # captured its state is empty again, and if all lie apart that is told. Steps without an update may be left out.
+    consecutive: ClassVar[bool] = False
     # Whether it compares ranks: then it is asked by check_ranks(), where a run is read (tensometer.replay), and not in
     # the processes that train, which see their own rank alone.
     across_ranks: ClassVar[bool] = False
@@ -124,12 +125,22 @@ class Rule:
         found = step.group(group, phase)
         if where is not None:
             found = found.where(where)
-        selection = self._selection
+        selection = self.selection
         return found if selection == _ALL else found.where(selection)
 
-    @property
-    def _selection(self) -> "_Selection":
-        return _Selection(self.include, self.exclude, self.module_types, self.collections)
+    @cached_property
+    def selection(self) -> "Selection":
+        """Which tensors the settings let in."""
+        return Selection(self.include, self.exclude, self.module_types, self.collections)
+
+    def lets_in(self, step: Step, before: bool | None = None) -> bool | None:
+        """Whether the settings let in any tensor of the groups that the rule looks at. before: where there is none."""
+        selection = self.selection
+        if selection == _ALL:
+            return True
+        names = [name for name in (*self.needs, *self.wants) if name.partition("/")[0] not in _SCALARS]
+        groups = [step.group(name, phase) for name in names for phase in step.phases(name)]
+        return any(len(group.where(selection)) for group in groups) if any(map(len, groups)) else before
 
     def about(
         self, holds: bool, sentence: str, *, value: float, threshold: float, step: Step, **more: Any
@@ -147,6 +158,8 @@ class Rule:
 
 
 _FIRST = np.zeros(1, np.intp)
+# Groups of numbers, which have names of their own.
+_SCALARS = ("losses", "metrics", "loop")
 
 
 def _no_column(statistic: str) -> Array:
@@ -154,7 +167,7 @@ def _no_column(statistic: str) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Selection:
+class Selection:
     """Which tensors a rule is about; equal ones are one to what remembers choices by them."""
 
     include: str | None
@@ -170,8 +183,12 @@ class _Selection:
             and (self.collections is None or key.collection in self.collections)
         )
 
+    def __str__(self) -> str:
+        given = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
 
-_ALL = _Selection(None, None, None, None)
+
+_ALL = Selection(None, None, None, None)
 
 
 def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:

@@ -1,7 +1,7 @@
 """Runs rules over the steps of one rank, or of several: patience, repetition, and the findings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,29 @@ from tensometer.rules.step import Catalogue, Step
 class _Memory:
     """What belongs to one rule.
 
-    last: of a rule that compares consecutive steps, the last that it knows all of; -1 before the first. gap: how far
-    the next lay behind it that was not the next one: such a rule is asked no more. 0 for none.
+    succession: of a rule that compares consecutive steps. lets_in: whether its settings have let in any tensor of those
+    that it looks at; None if there were none yet.
     """
 
     state: State = field(default_factory=State)
     observed: int = 0
     tracks: dict[str, "_Track"] = field(default_factory=dict)
     broken: bool = False
-    last: int = -1
-    gap: int = 0
+    succession: absence.Succession = field(default_factory=absence.Succession)
+    lets_in: bool | None = None
 
     def copy(self) -> "_Memory":
         """Another that remembers the same."""
         tracks = {kind: _Track(State(track.state.values()), track.active) for kind, track in self.tracks.items()}
-        return _Memory(State(self.state.values()), self.observed, tracks, self.broken, self.last, self.gap)
+        return replace(self, state=State(self.state.values()), tracks=tracks, succession=replace(self.succession))
 
     def follow(self, step: Step, *, asked: bool) -> None:
-        """See whether steps are consecutive. Where no optimizer has stepped there is nothing new to compare."""
-        idle = self.last >= 0 and (step.progress.skipped or not step.progress.updated)
-        if not (asked or idle):
-            return
-        if self.last >= 0 and not self.gap and step.number - self.last > 1:
-            self.gap = step.number - self.last
-        self.last = step.number
+        """Of a rule that compares consecutive steps: behind others it begins anew, but for what was told."""
+        self.succession.follow(step, asked=asked)
+        if self.succession.distance > 1:
+            self.state = State()
+            for track in self.tracks.values():
+                track.state.of_tensors("streaks", 0, 0)[:] = 0
 
 
 @dataclass
@@ -88,16 +87,19 @@ class Engine:
         Rules across ranks are not asked.
         """
         self._follow(step)
-        found = []
+        found, late = [], self.progress.observed == absence.NEEDS_PATIENCE
         for rule in self.rules:
             if rule.across_ranks:
                 continue
             memory, asked = self._memories[rule.name], _has_needs(rule, step)
-            if rule.every_step:
+            if rule.consecutive:
                 memory.follow(step, asked=asked)
+                late |= memory.succession.apart == absence.NEEDS_PATIENCE - 1
+            if not memory.lets_in:
+                memory.lets_in = rule.lets_in(step, memory.lets_in)
             if asked:
                 found += self._asked(rule, memory, step, rule.check, step)
-        if self.progress.observed == absence.NEEDS_PATIENCE:
+        if late:
             found += self._told_of_absence(step.number, step.rank)
         return found
 
@@ -113,6 +115,8 @@ class Engine:
             alone = group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}
             if alone and not rule.across_ranks and _has_needs(rule, step):
                 memory = self._memories[rule.name].copy()
+                if rule.consecutive:
+                    memory.follow(step, asked=True)
                 found += self._asked(rule, memory, step, rule.check, step, cooldown=0)
         return found
 
@@ -167,9 +171,12 @@ class Engine:
         """Nothing, if it is judged, or need not be."""
         memory = self._memories[rule.name]
         lacking = [group for group in rule.needs if group in self._absent]
-        if memory.gap:
-            return absence.apart(memory.gap)
-        if not rule.expected or absence.is_of_no_model(rule.needs, self._collections):
+        # What is apart now and then, as behind a checkpoint, is not told.
+        if memory.succession.apart >= (1 if ended else absence.NEEDS_PATIENCE - 1):
+            return absence.apart(memory.succession)
+        if memory.lets_in is False:
+            return absence.none_selected(rule.selection)
+        if not rule.expected or absence.is_of_a_booster(rule.needs, self._collections, self.catalogue.names):
             return ""
         if lacking:
             return absence.not_captured(lacking)
@@ -188,7 +195,7 @@ class Engine:
     ) -> list[Finding]:
         """memory: the rule's own, or a copy of it. cooldown: other than the rule's own."""
         own = self._memories[rule.name]
-        if own.broken or own.gap:
+        if own.broken:
             return []
         try:
             conditions = check_conditions(rule, check(given, memory.state))
@@ -249,8 +256,8 @@ class Engine:
                     "state": memory.state.values(),
                     "observed": memory.observed,
                     "broken": memory.broken,
-                    "last": memory.last,
-                    "gap": memory.gap,
+                    "succession": asdict(memory.succession),
+                    "lets_in": memory.lets_in,
                     "tracks": {
                         kind: {"state": track.state.values(), "active": track.active}
                         for kind, track in memory.tracks.items()
@@ -270,7 +277,8 @@ class Engine:
         for name in self._memories:
             saved = values["rules"][name]
             tracks = {kind: _Track(State(one["state"]), one["active"]) for kind, one in saved["tracks"].items()}
-            about = (saved["observed"], tracks, saved["broken"], saved["last"], saved["gap"])
+            succession = absence.Succession(**saved["succession"])
+            about = (saved["observed"], tracks, saved["broken"], succession, saved["lets_in"])
             self._memories[name] = _Memory(State(saved["state"]), *about)
 
 

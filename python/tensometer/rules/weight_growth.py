@@ -35,7 +35,7 @@ class WeightGrowth(Rule):
     """
 
     needs = ("weights", "updates")
-    every_step = True
+    consecutive = True
     causes = ("a weight decay of the wrong sign", "a loss of the wrong sign", "a learning rate that is too large")
     remedies = ("look at the sign of the decay and of the loss", "a smaller learning rate")
 
