@@ -213,6 +213,8 @@ class Wrong(Weights):
             "values": [Condition(rows, holds, "", rows["l2"][:1], 0.0)],
             "bare": Condition(rows, holds, "", 0.0, 0.0),
             "text": ["weights are bad"],
+            "sentence": [Condition(rows, ~holds, "{tensr} is {value.real:g}", 0.0, 0.0)],
+            "group": [Condition(step.group("weight" if self.what == "group" else "weights"), holds, "", 0.0, 0.0)],
             "nothing": None,
         }[self.what]
 
@@ -225,6 +227,8 @@ class Wrong(Weights):
         ("values", r"Wrong: value is of shape \(1,\), not \(2,\), as there are rows"),
         ("bare", r"Wrong: check\(\) must yield Conditions, and returned Condition\("),
         ("text", r"Wrong: check\(\) must yield Conditions, and yielded 'weights are bad'"),
+        ("sentence", r"Wrong: {tensr} of the sentence is none of tensor, value, threshold"),
+        ("group", r"'weight' is unknown; did you mean 'weights'\?"),
         ("nothing", r"Wrong: check\(\) must yield Conditions, and returned None"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import tensometer
 from rule_steps import Bench, normal
 from tensometer import Monitor
-from tensometer.rules import Condition, Rule, State, Step, chosen, from_file, known, register, registry
+from tensometer.rules import Condition, Rule, Severity, State, Step, chosen, from_file, known, register, registry
 from tensometer.rules.non_finite import NonFinite
 
 
@@ -34,6 +34,7 @@ class Large(tensometer.Rule):
 
 
 OWN = '''
+from __future__ import annotations
 from tensometer.rules import Condition, Rule
 
 class Own(Rule):
@@ -71,14 +72,47 @@ def test_settings_that_mean_nothing(given: dict[str, Any], sentence: str) -> Non
     ("name", "given", "sentence"),
     [
         ("needs", "weights", "Own.needs: 'weights' is not a tuple of names of groups"),
-        ("needs", (1,), "Own.needs: 1 is not the name of a group"),
+        ("needs", (1,), "Own.needs: (1,) is not a tuple of names of groups"),
         ("needs", ("weigths",), "Own.needs: 'weigths' is unknown; did you mean 'weights'?"),
         ("wants", ("updates/rate",), "Own.wants: 'updates/rate' is unknown; did you mean 'updates/ratio'?"),
+        ("causes", "a large rate", "Own.causes: 'a large rate' is not a tuple of texts"),
+        ("remedies", ["a small rate"], "Own.remedies: ['a small rate'] is not a tuple of texts"),
     ],
 )
-def test_groups_that_there_are_not(name: str, given: object, sentence: str) -> None:
+def test_what_a_class_declares(name: str, given: object, sentence: str) -> None:
     with pytest.raises((TypeError, ValueError), match=re.escape(sentence)):
         type("Own", (Rule,), {name: given})
+
+
+@pytest.mark.parametrize(
+    "given", ["NonFinite", NonFinite, NonFinite(), ["NonFinite"], [NonFinite], {"only": ["NonFinite"]}]
+)
+def test_one_rule(given: object) -> None:
+    assert chosen(given) == [NonFinite()]
+
+
+def test_another_default_of_a_setting_needs_no_type() -> None:
+    class Larger(Large):
+        """More, and worse."""
+
+        severity = Severity.FATAL
+        patience = 2
+        limit = 100.0
+
+    assert (Larger().severity, Larger().patience, Larger().limit, Large().limit) == (Severity.FATAL, 2, 100.0, 10.0)
+    with pytest.raises(TypeError, match=r"Larger\.patience: 'x' is not a whole number"):
+        Larger(patience="x")  # type: ignore[arg-type]
+
+
+def test_a_setting_may_be_below_zero_where_its_default_is() -> None:
+    class Cosine(Rule):
+        """Points the other way."""
+
+        least: float = -0.5
+
+    assert Cosine(least=-0.9).least == -0.9
+    with pytest.raises(ValueError, match=r"Large\.limit: -1 is not a number from 0"):
+        Large(limit=-1)
 
 
 def test_a_setting_needs_a_default() -> None:

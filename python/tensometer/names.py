@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from functools import cache
 
 # In the order in which a run shows them.
 COLLECTIONS = (
@@ -33,6 +34,17 @@ def split_name(name: str) -> tuple[str, str]:
     """The name of the tensor, and what a row says of it: nothing (""), if it is that of the tensor itself."""
     base, slash, suffix = name.rpartition("/")
     return (base, suffix) if slash and suffix in SUFFIXES else (name, "")
+
+
+@cache
+def check_group(group: str) -> None:
+    """The name of a group of rows: a collection, or what is said of its tensors. ValueError for any other."""
+    collection, slash, suffix = group.partition("/")
+    if collection not in COLLECTIONS:
+        raise ValueError(unknown(group, COLLECTIONS))
+    # Classes are counted in events, which come with labels.
+    if slash and suffix not in SUFFIXES and group != "labels/classes":
+        raise ValueError(unknown(group, [f"{collection}/{one}" for one in SUFFIXES]))
 
 
 def unknown(name: str, names: Sequence[str]) -> str:

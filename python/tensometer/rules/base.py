@@ -1,15 +1,17 @@
 """What a rule is."""
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from string import Formatter
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
-from tensometer.names import COLLECTIONS, SUFFIXES, unknown
+from tensometer.names import COLLECTIONS, check_group, unknown
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
 from tensometer.rules.step import TRAIN, Array, Group, Key, Part, Step, Where
@@ -90,8 +92,12 @@ class Rule:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        for name in ("needs", "wants"):
-            _check_groups(f"{cls.__name__}.{name}", getattr(cls, name))
+        for name in ("needs", "wants", "causes", "remedies"):
+            _check_declared(f"{cls.__name__}.{name}", getattr(cls, name), groups=name in ("needs", "wants"))
+        # Another default of a setting that there is need not repeat its type.
+        annotations = inspect.get_annotations(cls)
+        inherited = {one.name: one.type for one in dataclasses.fields(cls) if one.name in vars(cls)}
+        cls.__annotations__ = inherited | annotations
         dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
@@ -108,14 +114,14 @@ class Rule:
 
     def check(self, step: Step, state: State) -> Iterable[Condition]:
         """Judge a step that has rows of what the rule needs."""
-        raise NotImplementedError(f"{self.name}.check")
+        raise NotImplementedError(f"{self.name} has no check()")
 
     def check_ranks(self, steps: Sequence[Step], state: State) -> Iterable[Condition]:
         """Judge the same step of two or more ranks, the lowest first: those that have rows of what the rule needs.
 
         Numbers of tensors are the same in all of them. Conditions are of rows of the first step.
         """
-        raise NotImplementedError(f"{self.name}.check_ranks")
+        raise NotImplementedError(f"{self.name} has no check_ranks()")
 
     def rows(self, step: Step, group: str, phase: str = TRAIN, where: Where | None = None) -> Group:
         """The rows of a group that the rule's own include, exclude, module_types and collections let in.
@@ -207,6 +213,15 @@ def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:
         yield one
 
 
+def check_sentence(rule: Rule, condition: Condition) -> None:
+    """Whether the sentence names only what there is. ValueError, naming the rule: not only when something is found."""
+    known = ("tensor", "value", "threshold", *condition.more)
+    for _, field, _, _ in Formatter().parse(condition.sentence):
+        name = re.split(r"[.[]", field or "")[0]
+        if field is not None and name not in known:
+            raise ValueError(f"{rule.name}: {{{field}}} of the sentence is none of {', '.join(known)}")
+
+
 def check_settings(rule: Rule) -> None:
     """Whether every setting is of its default's type, and in its range. TypeError or ValueError, naming it."""
     try:
@@ -225,25 +240,21 @@ def check_settings(rule: Rule) -> None:
             if type(value) is not type(one.default):
                 raise TypeError(f"{place}: {value!r} is not true or false")
         elif isinstance(one.default, int | float):
-            _check_number(place, value, whole=isinstance(one.default, int))
+            _check_number(place, value, whole=isinstance(one.default, int), signed=one.default < 0)
     for name in ("include", "exclude"):
         _check_expression(f"{rule.name}.{name}", getattr(rule, name))
     if rule.patience < 1:
         raise ValueError(f"{rule.name}.patience: {rule.patience} is less than 1")
 
 
-def _check_groups(place: str, given: object) -> None:
-    if not isinstance(given, tuple):
-        raise TypeError(f"{place}: {given!r} is not a tuple of names of groups, such as ('weights', 'updates/ratio')")
-    for group in given:
-        if not isinstance(group, str):
-            raise TypeError(f"{place}: {group!r} is not the name of a group")
-        collection, slash, suffix = group.partition("/")
-        if collection not in COLLECTIONS:
-            raise ValueError(f"{place}: {unknown(group, COLLECTIONS)}")
-        # Classes are counted in events, which come with labels.
-        if slash and suffix not in SUFFIXES and group != "labels/classes":
-            raise ValueError(f"{place}: {unknown(group, [f'{collection}/{one}' for one in SUFFIXES])}")
+def _check_declared(place: str, given: object, *, groups: bool) -> None:
+    if not isinstance(given, tuple) or not all(isinstance(one, str) for one in given):
+        raise TypeError(f"{place}: {given!r} is not a tuple of {'names of groups' if groups else 'texts'}")
+    for group in given if groups else ():
+        try:
+            check_group(group)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
 
 
 def _checked_names(place: str, given: object) -> tuple[str, ...] | None:
@@ -254,11 +265,11 @@ def _checked_names(place: str, given: object) -> tuple[str, ...] | None:
     return tuple(given)
 
 
-def _check_number(place: str, value: object, *, whole: bool) -> None:
+def _check_number(place: str, value: object, *, whole: bool, signed: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise TypeError(f"{place}: {value!r} is not a {'whole ' if whole else ''}number")
-    if value != value or value < 0:  # NaN too
-        raise ValueError(f"{place}: {value!r} is not a number from 0")
+    if value != value or (value < 0 and not signed):  # NaN too
+        raise ValueError(f"{place}: {value!r} is not a number{'' if signed else ' from 0'}")
 
 
 def _check_expression(place: str, value: object) -> None:

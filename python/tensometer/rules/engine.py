@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensometer.rules import absence
-from tensometer.rules.base import Condition, Rule, check_conditions
+from tensometer.rules.base import Condition, Rule, check_conditions, check_sentence
 from tensometer.rules.finding import Finding
 from tensometer.rules.progress import Progress
 from tensometer.rules.runs import Load, Runs, no_runs
@@ -220,7 +220,10 @@ class Engine:
         return found
 
     def _followed(self, rule: Rule, condition: Condition, memory: _Memory, step: Step, cooldown: int) -> Finding | None:
-        track = memory.tracks.setdefault(f"{condition.kind}:{condition.rows.part.phase}", _Track())
+        kind = f"{condition.kind}:{condition.rows.part.phase}"
+        if kind not in memory.tracks:
+            check_sentence(rule, condition)
+        track = memory.tracks.setdefault(kind, _Track())
         holds = condition.holds
         anything = bool(holds.any())
         if not anything and not track.active:

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -40,11 +41,11 @@ def load(path: str | os.PathLike[str]) -> list[type[Rule]]:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"rules: {file} is no file")
-    name = f"tensometer_rules_of_{file.stem}"
+    name = f"tensometer_rules_of_{file.resolve().with_suffix('').as_posix().replace('.', '_')}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"rules: {file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever somebody's file raises

@@ -18,18 +18,18 @@ def default() -> list[Rule]:
 
 
 def chosen(given: object) -> list[Rule]:
-    """The rules that someone asks for: True for the default set, a list of rules (or classes, or names), settings as a
-    dictionary, or the path of a TOML file of them. TypeError or ValueError, naming what was found, for others."""
+    """The rules that someone asks for: True for the default set, a rule (or its class, or name), a list of them,
+    settings as a dictionary, or the path of a TOML file. TypeError or ValueError, naming what was found, for others."""
     if given is True:
         return default()
     if given is None or given is False:
         return []
+    if isinstance(given, Rule | type) or (isinstance(given, str) and given in known()):
+        given = [given]
     if isinstance(given, str | os.PathLike):
         return from_file(given)
     if isinstance(given, Mapping):
         return from_settings(given)
-    if isinstance(given, Rule | type):
-        given = [given]
     if not isinstance(given, Sequence):
         raise TypeError(f"rules: {given!r:.100} is neither true, a list of rules, settings, nor the path of a file")
     return [_rule(one) for one in given]
