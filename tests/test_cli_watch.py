@@ -89,7 +89,7 @@ def test_a_file_of_rules_that_is_broken_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text("files = ['own.py']\n")
     result = run("watch", "--once", "--rules", tmp_path / "rules.toml", tmp_path / "run")
     assert result.returncode == 2
-    assert "rules.toml: ZeroDivisionError: division by zero" in result.stderr
+    assert "own.py: ZeroDivisionError: division by zero" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -11,7 +11,8 @@ import pytest
 import tensometer
 from tensometer import Monitor, open_run
 from tensometer.capture.cadence import Cadence
-from tensometer.capture.config import COLLECTIONS, DEFAULT_COLLECTIONS, CollectionConfig, MonitorConfig
+from tensometer.capture.config import DEFAULT_COLLECTIONS, CollectionConfig, MonitorConfig
+from tensometer.names import COLLECTIONS
 
 
 def steps_of(config: MonitorConfig, collection: str, count: int = 30) -> list[int]:

@@ -25,10 +25,12 @@ def noisy(rows: int = 1000) -> tuple[Any, Any]:
     return x, x[:, 0] + np.sin(2 * x[:, 1]) + generator.normal(size=rows)
 
 
-def boosted(path: Path, x: Any, y: Any, rounds: int = 15, rules: Any = OF_TREES, **parameters: Any) -> list[Finding]:
+def boosted(
+    path: Path, x: Any, y: Any, rounds: int = 15, rules: Any = OF_TREES, every: int = 1, **parameters: Any
+) -> list[Finding]:
     """The findings while a booster is trained; those from disk are the same."""
     found: list[Finding] = []
-    settings = {"every": 1, "strict": True, "rules": rules, "on_finding": found.append}
+    settings = {"every": every, "strict": True, "rules": rules, "on_finding": found.append}
     matrix = xgboost.DMatrix(x, y, nthread=1)
     xgboost.train({"nthread": 1, **parameters}, matrix, rounds, callbacks=[MonitorCallback(path, **settings)])
     assert evaluate(path, rules) == found
@@ -48,6 +50,8 @@ def boosted(path: Path, x: Any, y: Any, rounds: int = 15, rules: Any = OF_TREES,
 def test_healthy_boosting_has_no_finding(tmp_path: Path, data: Any, parameters: dict[str, Any]) -> None:
     found = boosted(tmp_path, *data(return_X_y=True), rules=True, **parameters)
     assert [str(finding) for finding in found if finding.severity > Severity.INFO] == []
+    (told,) = [finding.sentence for finding in found if finding.kind == "not_captured"]
+    assert told == "not judged: LossNotDecreasing, LossSpike, Overfitting, Overtraining (the run has no losses)"
 
 
 def test_deep_trees_on_noise(tmp_path: Path) -> None:
@@ -68,6 +72,11 @@ def test_trees_that_split_on_nothing(tmp_path: Path) -> None:
     (finding,) = boosted(tmp_path, *noisy(), gamma=1e6)
     assert (finding.rule, finding.step, finding.kind) == ("LowFeatureImportance", 12, "none")
     assert finding.severity.label == "warning"
+
+
+def test_rounds_count_that_are_not_captured(tmp_path: Path) -> None:
+    (finding,) = boosted(tmp_path, *noisy(), rounds=100, gamma=1e6, every=10)
+    assert (finding.rule, finding.step, finding.severity.label) == ("LowFeatureImportance", 30, "warning")
 
 
 def test_many_unused_features_are_but_worth_knowing(tmp_path: Path) -> None:

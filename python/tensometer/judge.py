@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 
 from tensometer._core import SummaryTable
-from tensometer.capture.config import COLLECTIONS, CollectionConfig, MonitorConfig
+from tensometer.capture.config import CollectionConfig, MonitorConfig
 from tensometer.names import UNIT_FACTS
 from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule
@@ -83,8 +83,6 @@ def widened(
     collections = dict(config.collections)
     for group in sorted({group for rule in rules for group in (*rule.needs, *rule.wants)}):
         name, _, suffix = group.partition("/")
-        if name not in COLLECTIONS:
-            continue
         chosen = collections.get(name) or CollectionConfig()
         if suffix == "units":
             chosen = dataclasses.replace(chosen, units=True)

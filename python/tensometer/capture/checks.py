@@ -1,12 +1,13 @@
 """What settings are checked with: TypeError or ValueError that name the key and what was found."""
 
 import dataclasses
-import difflib
 import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tensometer.names import unknown
 
 
 def known(place: str, values: Mapping[str, Any], kind: type[Any]) -> Mapping[str, Any]:
@@ -18,12 +19,6 @@ def known(place: str, values: Mapping[str, Any], kind: type[Any]) -> Mapping[str
         if key not in names:
             raise ValueError(f"{place}: {unknown(str(key), names)}")
     return values
-
-
-def unknown(name: str, names: Sequence[str]) -> str:
-    """A sentence for a wrong key."""
-    nearest = difflib.get_close_matches(name, names, 1, 0)
-    return f"{name!r} is unknown; did you mean {nearest[0]!r}? Known are {', '.join(names)}"
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None, *, optional: bool = False) -> None:

@@ -13,6 +13,7 @@ from tensometer.capture.numbers import number_of, summarize_numbers
 from tensometer.capture.recorder import FlightRecorder
 from tensometer.capture.sink import Taken
 from tensometer.capture.unit_facts import unit_facts
+from tensometer.capture.unmatched import Unmatched
 from tensometer.notices import warn
 from tensometer.store import Event, Record, RunWriter, TensorKey
 from tensometer.tensors import bytes_of
@@ -57,6 +58,7 @@ class Collector:
         self._due: Mapping[str, CollectionConfig] = {}
         self._captured: Mapping[str, CollectionConfig] = {}
         self._problems: set[str] = set()
+        self._unmatched = Unmatched(config.collections, self.misused)
         self._settings: dict[str, _Settings] = {}
         self._scalars: dict[str, tuple[list[TensorKey], list[float]]] = {}  # by phase
         self._last_keys: dict[tuple[str, str], list[TensorKey]] = {}
@@ -76,6 +78,7 @@ class Collector:
         """Other settings from the next step on."""
         self._cadence.replace(config)
         self._recorder.resize(config.recorder)
+        self._unmatched.watch(config.collections)
 
     @property
     def overhead(self) -> float:
@@ -119,6 +122,7 @@ class Collector:
         if self._observer is not None and parts:
             events, self._events = self._events, []
             self._observer([record for record, _ in parts], events)
+        self._unmatched.end_step()
 
     def next_step(self) -> None:
         """Go on, whatever happened in the step."""
@@ -134,6 +138,8 @@ class Collector:
 
     def close(self) -> None:
         """Capture nothing more."""
+        if not self.strict:
+            self._unmatched.close()
         self._due = self._captured = {}
         self._parts.clear()
         self._scalars.clear()
@@ -199,6 +205,7 @@ class Collector:
         for at, key in enumerate(keys):
             if self.takes(key):
                 alike.setdefault(self._settings_of(key.collection), []).append(at)
+        self._unmatched.saw(keys, alike.values())
         taken = []
         for settings, places in alike.items():
             few = len(places) < len(keys)

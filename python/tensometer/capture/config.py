@@ -15,29 +15,11 @@ from tensometer.capture.checks import (
     check_whole,
     checked_tuple,
     known,
-    unknown,
 )
-from tensometer.names import split_name
+from tensometer.names import COLLECTIONS, split_name, unknown
 
 MAX_RESOLUTION = 7
 
-# In the order in which a run shows them.
-COLLECTIONS = (
-    "weights",
-    "biases",
-    "gradients",
-    "updates",
-    "activations",
-    "inputs",
-    "predictions",
-    "labels",
-    "optimizer_state",
-    "buffers",
-    "losses",
-    "metrics",
-    "loop",
-    "custom",
-)
 # Activations take a hook a module, updates a copy of the weights, and an optimizer's state is once or twice as large as
 # the weights: those are asked for by name.
 _ASKED_FOR = ("updates", "activations", "optimizer_state")

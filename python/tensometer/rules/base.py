@@ -1,13 +1,17 @@
 """What a rule is."""
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from string import Formatter
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
+from tensometer.names import COLLECTIONS, check_group, unknown
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
 from tensometer.rules.step import TRAIN, Array, Group, Key, Part, Step, Where
@@ -56,8 +60,8 @@ class Rule:
 
     severity: of its findings. warmup: so many observations are not judged. patience: so many in a row must be as the
     condition says. cooldown: so many steps lie between two findings about the same tensor. include, exclude:
-    expressions searched for in names of tensors; module_types: names of classes. Thresholds that mean nothing are a
-    TypeError or ValueError that names them.
+    expressions searched for in names of tensors; module_types: names of classes; collections: the roles of tensors, as
+    names of collections. Thresholds that mean nothing are a TypeError or ValueError that names them.
     """
 
     # Groups of rows (`gradients`, `updates/ratio`): the rule is asked at those steps that have rows of all it needs,
@@ -66,6 +70,9 @@ class Rule:
     wants: ClassVar[tuple[str, ...]] = ()
     # Whether a run without what the rule needs is told of: not where few runs have it.
     expected: ClassVar[bool] = True
+    # Whether it compares each step with the one before, and would be misled by every=10: behind steps that were not
+    # captured its state is empty again, and if all lie apart that is told. Steps without an update may be left out.
+    consecutive: ClassVar[bool] = False
     # Whether it compares ranks: then it is asked by check_ranks(), where a run is read (tensometer.replay), and not in
     # the processes that train, which see their own rank alone.
     across_ranks: ClassVar[bool] = False
@@ -81,9 +88,16 @@ class Rule:
     include: str | None = None
     exclude: str | None = None
     module_types: tuple[str, ...] | None = None
+    collections: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        for name in ("needs", "wants", "causes", "remedies"):
+            _check_declared(f"{cls.__name__}.{name}", getattr(cls, name), groups=name in ("needs", "wants"))
+        # Another default of a setting that there is need not repeat its type.
+        annotations = inspect.get_annotations(cls)
+        inherited = {one.name: one.type for one in dataclasses.fields(cls) if one.name in vars(cls)}
+        cls.__annotations__ = inherited | annotations
         dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
@@ -100,30 +114,39 @@ class Rule:
 
     def check(self, step: Step, state: State) -> Iterable[Condition]:
         """Judge a step that has rows of what the rule needs."""
-        raise NotImplementedError(f"{self.name}.check")
+        raise NotImplementedError(f"{self.name} has no check()")
 
     def check_ranks(self, steps: Sequence[Step], state: State) -> Iterable[Condition]:
         """Judge the same step of two or more ranks, the lowest first: those that have rows of what the rule needs.
 
         Numbers of tensors are the same in all of them. Conditions are of rows of the first step.
         """
-        raise NotImplementedError(f"{self.name}.check_ranks")
+        raise NotImplementedError(f"{self.name} has no check_ranks()")
 
     def rows(self, step: Step, group: str, phase: str = TRAIN, where: Where | None = None) -> Group:
-        """The rows of a group that the rule's own include, exclude and module_types let in.
+        """The rows of a group that the rule's own include, exclude, module_types and collections let in.
 
         where: a function that lets keys in, and lives on: not a lambda made at each call.
         """
         found = step.group(group, phase)
         if where is not None:
             found = found.where(where)
-        if self.include is None and self.exclude is None and self.module_types is None:
-            return found
-        return found.where(self._lets_in)
+        selection = self.selection
+        return found if selection == _ALL else found.where(selection)
 
-    @property
-    def _lets_in(self) -> "_Selection":
-        return _Selection(self.include, self.exclude, self.module_types)
+    @cached_property
+    def selection(self) -> "Selection":
+        """Which tensors the settings let in."""
+        return Selection(self.include, self.exclude, self.module_types, self.collections)
+
+    def lets_in(self, step: Step, before: bool | None = None) -> bool | None:
+        """Whether the settings let in any tensor of the groups that the rule looks at. before: where there is none."""
+        selection = self.selection
+        if selection == _ALL:
+            return True
+        names = [name for name in (*self.needs, *self.wants) if name.partition("/")[0] not in _SCALARS]
+        groups = [step.group(name, phase) for name in names for phase in step.phases(name)]
+        return any(len(group.where(selection)) for group in groups) if any(map(len, groups)) else before
 
     def about(
         self, holds: bool, sentence: str, *, value: float, threshold: float, step: Step, **more: Any
@@ -141,6 +164,8 @@ class Rule:
 
 
 _FIRST = np.zeros(1, np.intp)
+# Groups of numbers, which have names of their own.
+_SCALARS = ("losses", "metrics", "loop")
 
 
 def _no_column(statistic: str) -> Array:
@@ -148,26 +173,66 @@ def _no_column(statistic: str) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Selection:
+class Selection:
     """Which tensors a rule is about; equal ones are one to what remembers choices by them."""
 
     include: str | None
     exclude: str | None
     module_types: tuple[str, ...] | None
+    collections: tuple[str, ...] | None
 
     def __call__(self, key: Key) -> bool:
         return (
             (self.include is None or re.search(self.include, key.name) is not None)
             and (self.exclude is None or re.search(self.exclude, key.name) is None)
             and (self.module_types is None or key.facts.get("module_type") in self.module_types)
+            and (self.collections is None or key.collection in self.collections)
         )
+
+    def __str__(self) -> str:
+        given = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+
+
+_ALL = Selection(None, None, None, None)
+
+
+def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:
+    """What check() returned, as it comes. TypeError or ValueError, naming the rule, for what cannot be judged."""
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{rule.name}: check() must yield Conditions, and returned {given!r:.100}")
+    for one in given:
+        if not isinstance(one, Condition):
+            raise TypeError(f"{rule.name}: check() must yield Conditions, and yielded {one!r:.100}")
+        if not isinstance(one.holds, np.ndarray) or one.holds.dtype != bool:
+            raise TypeError(f"{rule.name}: holds must be an array of booleans, and is {one.holds!r:.100}")
+        for name, value in (("holds", one.holds), ("value", one.value), ("threshold", one.threshold)):
+            if isinstance(value, np.ndarray) and value.shape != (len(one.rows),):
+                shape = f"({len(one.rows)},), as there are rows"
+                raise ValueError(f"{rule.name}: {name} is of shape {value.shape}, not {shape}")
+        yield one
+
+
+def check_sentence(rule: Rule, condition: Condition) -> None:
+    """Whether the sentence names only what there is. ValueError, naming the rule: not only when something is found."""
+    known = ("tensor", "value", "threshold", *condition.more)
+    for _, field, _, _ in Formatter().parse(condition.sentence):
+        name = re.split(r"[.[]", field or "")[0]
+        if field is not None and name not in known:
+            raise ValueError(f"{rule.name}: {{{field}}} of the sentence is none of {', '.join(known)}")
 
 
 def check_settings(rule: Rule) -> None:
     """Whether every setting is of its default's type, and in its range. TypeError or ValueError, naming it."""
-    object.__setattr__(rule, "severity", Severity.of(rule.severity))
-    if isinstance(rule.module_types, list):
-        object.__setattr__(rule, "module_types", tuple(rule.module_types))
+    try:
+        object.__setattr__(rule, "severity", Severity.of(rule.severity))
+    except ValueError as error:
+        raise ValueError(f"{rule.name}.{error}") from None
+    for name in ("module_types", "collections"):
+        object.__setattr__(rule, name, _checked_names(f"{rule.name}.{name}", getattr(rule, name)))
+    for collection in rule.collections or ():
+        if collection not in COLLECTIONS:
+            raise ValueError(f"{rule.name}.collections: {unknown(collection, COLLECTIONS)}")
     for one in dataclasses.fields(rule):
         value = getattr(rule, one.name)
         place = f"{rule.name}.{one.name}"
@@ -175,18 +240,36 @@ def check_settings(rule: Rule) -> None:
             if type(value) is not type(one.default):
                 raise TypeError(f"{place}: {value!r} is not true or false")
         elif isinstance(one.default, int | float):
-            _check_number(place, value, whole=isinstance(one.default, int))
+            _check_number(place, value, whole=isinstance(one.default, int), signed=one.default < 0)
     for name in ("include", "exclude"):
         _check_expression(f"{rule.name}.{name}", getattr(rule, name))
     if rule.patience < 1:
         raise ValueError(f"{rule.name}.patience: {rule.patience} is less than 1")
 
 
-def _check_number(place: str, value: object, *, whole: bool) -> None:
+def _check_declared(place: str, given: object, *, groups: bool) -> None:
+    if not isinstance(given, tuple) or not all(isinstance(one, str) for one in given):
+        raise TypeError(f"{place}: {given!r} is not a tuple of {'names of groups' if groups else 'texts'}")
+    for group in given if groups else ():
+        try:
+            check_group(group)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
+
+
+def _checked_names(place: str, given: object) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise TypeError(f"{place}: {given!r} is not a list of names")
+    return tuple(given)
+
+
+def _check_number(place: str, value: object, *, whole: bool, signed: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise TypeError(f"{place}: {value!r} is not a {'whole ' if whole else ''}number")
-    if value != value or value < 0:  # NaN too
-        raise ValueError(f"{place}: {value!r} is not a number from 0")
+    if value != value or (value < 0 and not signed):  # NaN too
+        raise ValueError(f"{place}: {value!r} is not a number{'' if signed else ' from 0'}")
 
 
 def _check_expression(place: str, value: object) -> None:

@@ -1,35 +1,47 @@
 """Runs rules over the steps of one rank, or of several: patience, repetition, and the findings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tensometer.rules.base import Condition, Rule
-from tensometer.rules.finding import Finding, Severity
+from tensometer.rules import absence
+from tensometer.rules.base import Condition, Rule, check_conditions, check_sentence
+from tensometer.rules.finding import Finding
 from tensometer.rules.progress import Progress
 from tensometer.rules.runs import Load, Runs, no_runs
 from tensometer.rules.state import State
 from tensometer.rules.step import Catalogue, Step
 
-# Of so many steps none has had what a rule needs: then it is told. A run that ends before tells it at its end.
-NEEDS_PATIENCE = 10
-
 
 @dataclass
 class _Memory:
-    """What belongs to one rule."""
+    """What belongs to one rule.
+
+    succession: of a rule that compares consecutive steps. lets_in: whether its settings have let in any tensor of those
+    that it looks at; None if there were none yet.
+    """
 
     state: State = field(default_factory=State)
     observed: int = 0
     tracks: dict[str, "_Track"] = field(default_factory=dict)
     broken: bool = False
+    succession: absence.Succession = field(default_factory=absence.Succession)
+    lets_in: bool | None = None
 
     def copy(self) -> "_Memory":
         """Another that remembers the same."""
         tracks = {kind: _Track(State(track.state.values()), track.active) for kind, track in self.tracks.items()}
-        return _Memory(State(self.state.values()), self.observed, tracks, self.broken)
+        return replace(self, state=State(self.state.values()), tracks=tracks, succession=replace(self.succession))
+
+    def follow(self, step: Step, *, asked: bool) -> None:
+        """Of a rule that compares consecutive steps: behind others it begins anew, but for what was told."""
+        self.succession.follow(step, asked=asked)
+        if self.succession.distance > 1:
+            self.state = State()
+            for track in self.tracks.values():
+                track.state.of_tensors("streaks", 0, 0)[:] = 0
 
 
 @dataclass
@@ -65,7 +77,8 @@ class Engine:
         self._told = told
         self._memories = {rule.name: _Memory() for rule in rules}
         self._absent = {group for rule in rules for group in rule.needs}
-        self._absence_told = False
+        self._collections: set[str] = set()
+        self._not_judged: set[str] = set()
         self._last: Step | None = None
 
     def judge(self, step: Step) -> list[Finding]:
@@ -74,12 +87,20 @@ class Engine:
         Rules across ranks are not asked.
         """
         self._follow(step)
-        found = []
+        found, late = [], self.progress.observed == absence.NEEDS_PATIENCE
         for rule in self.rules:
-            if not rule.across_ranks and _has_needs(rule, step):
-                found += self._asked(rule, self._memories[rule.name], step, rule.check, step)
-        if self._absent and self.progress.observed >= NEEDS_PATIENCE:
-            found += self.finish(step.number, step.rank)
+            if rule.across_ranks:
+                continue
+            memory, asked = self._memories[rule.name], _has_needs(rule, step)
+            if rule.consecutive:
+                memory.follow(step, asked=asked)
+                late |= memory.succession.apart == absence.NEEDS_PATIENCE - 1
+            if not memory.lets_in:
+                memory.lets_in = rule.lets_in(step, memory.lets_in)
+            if asked:
+                found += self._asked(rule, memory, step, rule.check, step)
+        if late:
+            found += self._told_of_absence(step.number, step.rank)
         return found
 
     def foresee(self, step: Step, group: str) -> list[Finding]:
@@ -93,6 +114,8 @@ class Engine:
         for rule in self.rules:
             if needs_only(rule, group) and _has_needs(rule, step):
                 memory = self._memories[rule.name].copy()
+                if rule.consecutive:
+                    memory.follow(step, asked=True)
                 found += self._asked(rule, memory, step, rule.check, step, cooldown=0)
         return found
 
@@ -123,18 +146,42 @@ class Engine:
         step.progress, step.runs = self.progress, self._runs.step
         self._last = step
         self._absent -= {group for group in self._absent if any(step.phases(group))}
+        self._collections |= step.collections
 
     def finish(self, step: int, rank: int) -> list[Finding]:
-        """Of a run that has ended at a step: the rules that had nothing to judge, if that was not told before."""
-        if self._absence_told or not self.progress.observed:
-            return []
-        self._absence_told = True
-        found = []
+        """Of a run that has ended at a step: the rules that had nothing to judge, as far as that was not told before.
+
+        The first rank speaks for all.
+        """
+        return self._told_of_absence(step, rank, ended=True)
+
+    def _told_of_absence(self, step: int, rank: int, *, ended: bool = False) -> list[Finding]:
+        reasons: dict[str, str] = {}
         for rule in self.rules:
-            lacking = [group for group in rule.needs if group in self._absent]
-            if lacking and rule.expected:
-                found.append(_not_captured(rule, lacking, step, rank))
-        return found
+            reason = self._why_not_judged(rule, ended=ended) if rule.name not in self._not_judged else ""
+            if reason:
+                reasons[rule.name] = reason
+        if rank or not reasons or not self.progress.observed:
+            return []
+        self._not_judged |= set(reasons)
+        return [absence.told(reasons, step, rank)]
+
+    def _why_not_judged(self, rule: Rule, *, ended: bool) -> str:
+        """Nothing, if it is judged, or need not be."""
+        memory = self._memories[rule.name]
+        lacking = [group for group in rule.needs if group in self._absent]
+        # What is apart now and then, as behind a checkpoint, is not told.
+        if memory.succession.apart >= (1 if ended else absence.NEEDS_PATIENCE - 1):
+            return absence.apart(memory.succession)
+        if memory.lets_in is False:
+            return absence.none_selected(rule.selection)
+        if not rule.expected or absence.is_of_a_booster(rule.needs, self._collections, self.catalogue.names):
+            return ""
+        if lacking:
+            return absence.not_captured(lacking)
+        # What comes at different cadences may still come together as long as the run goes on.
+        never = ended and not memory.observed and not rule.across_ranks and not memory.broken
+        return absence.never_together(rule.needs) if never else ""
 
     def _asked(
         self,
@@ -150,7 +197,7 @@ class Engine:
         if own.broken:
             return []
         try:
-            conditions = check(given, memory.state)
+            conditions = check_conditions(rule, check(given, memory.state))
             return self._judged(rule, memory, step, conditions, rule.cooldown if cooldown is None else cooldown)
         except (Exception, SystemExit) as error:  # no rule ends a training
             if self._told is None:
@@ -172,7 +219,10 @@ class Engine:
         return found
 
     def _followed(self, rule: Rule, condition: Condition, memory: _Memory, step: Step, cooldown: int) -> Finding | None:
-        track = memory.tracks.setdefault(f"{condition.kind}:{condition.rows.part.phase}", _Track())
+        kind = f"{condition.kind}:{condition.rows.part.phase}"
+        if kind not in memory.tracks:
+            check_sentence(rule, condition)
+        track = memory.tracks.setdefault(kind, _Track())
         holds = condition.holds
         anything = bool(holds.any())
         if not anything and not track.active:
@@ -201,12 +251,15 @@ class Engine:
             "names": self.catalogue.names,
             "progress": self.progress.values(),
             "absent": sorted(self._absent),
-            "absence_told": self._absence_told,
+            "collections": sorted(self._collections),
+            "not_judged": sorted(self._not_judged),
             "rules": {
                 name: {
                     "state": memory.state.values(),
                     "observed": memory.observed,
                     "broken": memory.broken,
+                    "succession": asdict(memory.succession),
+                    "lets_in": memory.lets_in,
                     "tracks": {
                         kind: {"state": track.state.values(), "active": track.active}
                         for kind, track in memory.tracks.items()
@@ -221,11 +274,14 @@ class Engine:
         for name in values["names"]:
             self.catalogue.number(name)
         self.progress = Progress.restored(values["progress"])
-        self._absent, self._absence_told = set(values["absent"]), values["absence_told"]
+        self._absent, self._collections = set(values["absent"]), set(values["collections"])
+        self._not_judged = set(values["not_judged"])
         for name in self._memories:
             saved = values["rules"][name]
             tracks = {kind: _Track(State(one["state"]), one["active"]) for kind, one in saved["tracks"].items()}
-            self._memories[name] = _Memory(State(saved["state"]), saved["observed"], tracks, saved["broken"])
+            succession = absence.Succession(**saved["succession"])
+            about = (saved["observed"], tracks, saved["broken"], succession, saved["lets_in"])
+            self._memories[name] = _Memory(State(saved["state"]), *about)
 
 
 def needs_only(rule: Rule, group: str) -> bool:
@@ -275,24 +331,3 @@ def _at(value: Any, row: int) -> Any:
     if isinstance(value, np.ndarray):
         return value[row].item()
     return value[row] if isinstance(value, list | tuple) else value
-
-
-def _not_captured(rule: Rule, lacking: Sequence[str], step: int, rank: int) -> Finding:
-    names = " and ".join(lacking)
-    return Finding(
-        rule=rule.name,
-        severity=Severity.INFO,
-        step=step,
-        rank=rank,
-        tensor="",
-        others=(),
-        collection=lacking[0].partition("/")[0],
-        phase="",
-        kind="not_captured",
-        value=0.0,
-        threshold=0.0,
-        window=(0, step),
-        sentence=f"{rule.name} judges nothing: it needs {names}, and the run has none",
-        causes=("the collection is switched off, or nothing was attached that it comes from",),
-        remedies=(f"capture {names}, or leave {rule.name} out",),
-    )

@@ -34,6 +34,12 @@ class Severity(IntEnum):
             raise ValueError(f"severity: {value!r} is none of {', '.join(words)}")
         return cls[value.upper()]
 
+    def __str__(self) -> str:
+        return self.label
+
+    def __format__(self, form: str) -> str:
+        return format(self.label, form)
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -12,10 +12,10 @@ from tensometer.rules.step import Step
 class LowFeatureImportance(Rule):
     """Features that no tree uses: all of them (the booster learns nothing), or many.
 
-    Condition: `features of importance 0 / features = 1`, a warning; or `>= share`, worth knowing (info). After `warmup`
-    captured rounds, for `patience` in a row.
+    Condition: `features of importance 0 / features = 1`, a warning; or `>= share`, worth knowing (info). After `rounds`
+    rounds of training, captured or not, for `patience` captured ones in a row.
 
-    Defaults: warmup 10, patience 3: the first trees split on few features, and of 30 to 64 features 10 to 20 % are
+    Defaults: rounds 10, patience 3: the first trees split on few features, and of 30 to 64 features 10 to 20 % are
     unused after ten rounds on scikit-learn's breast cancer and digits, 71 % if one of the others gives the answer away.
     share 0.5 for that reason: more than half of the table could be left out. importance "gain"; "weight" and "cover"
     have the same zeros.
@@ -38,8 +38,8 @@ class LowFeatureImportance(Rule):
     )
     remedies = ("look at the importances by name with Booster.get_score()", "lower gamma and min_child_weight")
 
-    warmup: int = 10
     patience: int = 3
+    rounds: int = 10
     share: float = 0.5
     importance: str = "gain"
 
@@ -49,6 +49,8 @@ class LowFeatureImportance(Rule):
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Judge the features by the rounds so far."""
+        if step.number < self.rounds:
+            return
         rows = importance_row(self, step, self.importance)
         unused = rows["zero_fraction"]
         learns_nothing = unused == 1

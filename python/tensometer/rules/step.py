@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tensometer.names import split_name
+from tensometer.names import check_group, split_name
 from tensometer.rules.progress import Progress
 
 Array = npt.NDArray[Any]
@@ -255,10 +255,16 @@ class Step:
         self._scalars: dict[tuple[str, str], dict[str, float]] = {}
 
     def group(self, name: str, phase: str = TRAIN) -> Group:
-        """The rows of a collection (`gradients`), or of what is said of its tensors (`updates/ratio`)."""
+        """The rows of a collection (`gradients`), or of what is said of its tensors (`updates/ratio`).
+
+        ValueError for a name that is no group's.
+        """
         found = self._groups.get((name, phase))
         if found is None:
-            part = self._layout.get((name, phase)) or Part(name, phase, _NONE, _NONE, ())
+            part = self._layout.get((name, phase))
+            if part is None:
+                check_group(name)
+                part = Part(name, phase, _NONE, _NONE, ())
             found = self._groups[name, phase] = Group(part, self._statistic)
         return found
 
@@ -273,6 +279,11 @@ class Step:
         """The same step with the numbers of another catalogue: those of several ranks are compared by one."""
         about = (self.number, self.time, self.rank)
         return Step(*about, catalogue=catalogue, parts=self._parts, column=self._column, events=self.events)
+
+    @property
+    def collections(self) -> set[str]:
+        """The collections that have rows in this step, in any phase."""
+        return {group.partition("/")[0] for group, _ in self._layout}
 
     def phases(self, name: str) -> Iterator[str]:
         """The phases that have rows of a group in this step."""

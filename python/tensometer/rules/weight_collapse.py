@@ -35,6 +35,7 @@ class WeightCollapse(Rule):
     """
 
     needs = ("weights",)
+    consecutive = True
     causes = ("a weight decay that is far too strong for the learning rate",)
     remedies = ("a smaller weight decay: rate times decay is what is lost a step",)
 

@@ -35,6 +35,7 @@ class WeightGrowth(Rule):
     """
 
     needs = ("weights", "updates")
+    consecutive = True
     causes = ("a weight decay of the wrong sign", "a loss of the wrong sign", "a learning rate that is too large")
     remedies = ("look at the sign of the decay and of the loss", "a smaller learning rate")
 
