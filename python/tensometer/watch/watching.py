@@ -132,7 +132,7 @@ class _Watching:
             while not self._stop.is_set():
                 status = one.look()
                 self._tell(status)
-                if status.ended:
+                if one.done:
                     break
                 if timeout is not None and time.monotonic() - one.news > timeout:
                     self._give_up(status, timeout)

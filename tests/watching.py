@@ -1,0 +1,76 @@
+"""Runs that are watched, for tests of who watches them."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from own_rules import TooLarge
+from tensometer import Finding, actions
+from tensometer.rules import Rule
+from tensometer.watch import Options, Outcome, Status, watch
+
+RULES = [TooLarge()]
+
+
+class Seen:
+    """A view that keeps what it is told, and when."""
+
+    def __init__(self) -> None:
+        self.findings: list[tuple[str, Finding]] = []
+        self.times: list[float] = []
+        self.notes: list[str] = []
+        self.statuses: Sequence[Status] = ()
+
+    def found(self, run: str, finding: Finding) -> None:
+        self.times.append(time.perf_counter())
+        self.findings.append((run, finding))
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+    def progress(self, statuses: Sequence[Status]) -> None:
+        self.statuses = statuses
+
+    @property
+    def steps(self) -> list[int]:
+        return [finding.step for _, finding in self.findings]
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait for something that is about to be."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.005)
+
+
+@contextmanager
+def watched(*runs: Path | str, rules: Sequence[Rule] = RULES, **options: Any) -> Iterator[tuple[Seen, list[Outcome]]]:
+    """Follow runs beside what the block does, and wait for the end of them."""
+    seen, outcome = Seen(), list[Outcome]()
+
+    def work() -> None:
+        outcome.append(watch([str(run) for run in runs], Options(rules, **options), seen))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield seen, outcome
+    thread.join(30.0)
+    assert not thread.is_alive()
+
+
+def once(*runs: Path | str, **options: Any) -> tuple[Seen, Outcome]:
+    seen = Seen()
+    return seen, watch([str(run) for run in runs], Options(RULES, once=True, **options), seen)
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "findings.jsonl").read_text("utf-8").splitlines()]
+
+
+def counting(told: list[Finding]) -> Callable[[], list[actions.Action]]:
+    return lambda: [actions.call(told.append, severity="info", repeated=True)]
