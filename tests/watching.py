@@ -63,9 +63,10 @@ def watched(*runs: Path | str, rules: Sequence[Rule] = RULES, **options: Any) ->
     assert not thread.is_alive()
 
 
-def once(*runs: Path | str, **options: Any) -> tuple[Seen, Outcome]:
+def once(*runs: Path | str, rules: Sequence[Rule] = RULES, **options: Any) -> tuple[Seen, Outcome]:
+    """Judge what is there."""
     seen = Seen()
-    return seen, watch([str(run) for run in runs], Options(RULES, once=True, **options), seen)
+    return seen, watch([str(run) for run in runs], Options(rules, once=True, **options), seen)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

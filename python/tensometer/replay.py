@@ -114,9 +114,13 @@ class Replay:
         yield from self._compared(self._together.rest())
 
     def waited(self, seconds: float) -> Iterator[Finding]:
-        """The findings if nothing has come for so many seconds since the last step."""
+        """The findings if nothing has come for so many seconds since the last step, though the run has not ended.
+
+        Writers that are not closed are judged, but not those that the run was continued without.
+        """
+        latest = max((one.launch for one in self._ranks.values()), default=0)
         for one in self._ranks.values():
-            if not one.ended:
+            if not one.ended and one.launch == latest:
                 yield from one.engine.waited(seconds)
 
     def _begun(self, rank: int) -> _Rank:

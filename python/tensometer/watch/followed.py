@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tensometer.actions import Action, Runner
@@ -81,19 +81,31 @@ class Followed:
                 self._replay = Replay(
                     self.url, self._rules, told=self._rule_failed, skipped=self._note, patience=patience
                 )
-            for finding in self._replay.follow():
-                self._waiting.append(finding)
-                self._found(finding)
+            self._take(self._replay.follow())
             self._well("run")
         except OSError as error:
             if self._once:
                 raise
             if not (self._replay is None and isinstance(error, FileNotFoundError)):
                 self._ill("run", error)
-        self._write_and_act()
         if self._replay is not None and self._replay.observed != before:
             self.news = time.monotonic()
+        elif self._replay is not None and not (self._once or self._replay.waits or "run" in self._trouble):
+            self._take(self._replay.waited(time.monotonic() - self.news))
+        self._write_and_act()
         return self.status
+
+    def finish(self) -> Status:
+        """Judge what has waited for more: nothing more is read."""
+        if self._replay is not None:
+            self._take(self._replay.finish())
+            self._write_and_act()
+        return self.status
+
+    def _take(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._waiting.append(finding)
+            self._found(finding)
 
     @property
     def status(self) -> Status:

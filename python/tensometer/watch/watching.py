@@ -103,7 +103,8 @@ class _Watching:
     def look_once(self, one: Followed) -> None:
         """Judge what is there."""
         try:
-            self._tell(one.look())
+            one.look()
+            self._tell(one.finish())
             one.close()
         except (OSError, TypeError, ValueError) as error:
             self._fail(one, error)
@@ -141,6 +142,8 @@ class _Watching:
                     changes.wait(seconds)
                 else:
                     self._stop.wait(seconds if remote else _BEFORE_SECONDS)
+            if not self._stop.is_set():
+                self._tell(one.finish())
             one.close()
         except Exception as error:  # of this run alone: the others go on
             self._fail(one, error)
