@@ -248,6 +248,24 @@ def test_a_watch_may_stop_the_training(tmp_path: Path, monkeypatch: pytest.Monke
     assert seen.notes == []
 
 
+def test_what_an_earlier_launch_was_found_with_stops_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensometer.capture.stop_file._LOCAL_SECONDS", 1e-9)
+    write_run(tmp_path, [11.0] * 3)
+    settings = {"every": 1, "collections": ["custom"], "flush_seconds": 0.02}
+    with Monitor(tmp_path, **settings) as monitor:
+        monitor.record("x", np.ones(4, np.float32))
+        monitor.step()
+        monitor.flush()
+        with watched(tmp_path, actions=lambda: [actions.request_stop()]) as (seen, _):
+            until(lambda: (tmp_path / "stop.json").exists())
+            monitor.step()
+            with monitor, pytest.raises(StopTraining, match="step 8: TooLarge"):  # of this launch
+                train_for_ever(monitor)
+    assert seen.steps[:2] == [0, 8]
+
+
 def train_for_ever(monitor: Monitor) -> None:
     for step in range(10_000):
         monitor.record("x", np.full(4, 11.0 if step >= 3 else 1.0, np.float32))

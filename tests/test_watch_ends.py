@@ -38,14 +38,14 @@ def test_ranks_that_wait_for_another_are_judged_in_the_end(tmp_path: Path, optio
 
 
 def test_a_run_that_stalls_is_found_while_it_does_and_once(tmp_path: Path) -> None:
-    with watched(tmp_path, rules=STALLS) as (seen, _):
-        with Monitor(tmp_path, every=1, collections=["custom"], flush_seconds=0.02) as monitor:
-            for _ in range(5):
-                monitor.record("x", np.ones(4, np.float32))
-                monitor.step()
-                time.sleep(0.01)
-            until(lambda: seen.findings)
-            time.sleep(1.5)
+    settings = {"every": 1, "collections": ["custom"], "flush_seconds": 0.02}
+    with watched(tmp_path, rules=STALLS) as (seen, _), Monitor(tmp_path, **settings) as monitor:
+        for _ in range(5):
+            monitor.record("x", np.ones(4, np.float32))
+            monitor.step()
+            time.sleep(0.01)
+        until(lambda: seen.findings)
+        time.sleep(1.5)
     assert [(one.rule, one.step) for _, one in seen.findings] == [("StalledTraining", 4)]
     assert 0.3 < seen.findings[0][1].value < 3.0
 
@@ -75,12 +75,12 @@ def test_a_rule_that_raises_of_a_pause_is_told_and_the_run_is_watched_on(tmp_pat
         def check_pause(self, step: object, seconds: float, state: object) -> None:
             raise ZeroDivisionError("oh")
 
-    with watched(tmp_path, rules=[Broken()]) as (seen, outcome):
-        with Monitor(tmp_path, every=1, collections=["custom"], flush_seconds=0.02) as monitor:
-            monitor.record("x", np.full(4, 11.0, np.float32))
-            monitor.step()
-            until(lambda: seen.notes)
-            time.sleep(1.2)
+    settings = {"every": 1, "collections": ["custom"], "flush_seconds": 0.02}
+    with watched(tmp_path, rules=[Broken()]) as (seen, outcome), Monitor(tmp_path, **settings) as monitor:
+        monitor.record("x", np.full(4, 11.0, np.float32))
+        monitor.step()
+        until(lambda: seen.notes)
+        time.sleep(1.2)
     assert seen.notes == [f"{tmp_path}: the rule Broken is asked no more: ZeroDivisionError: oh"]
     assert (outcome[0].failed, seen.steps) == ({}, [0])
     assert len(evaluate(tmp_path, [TooLarge()])) == 1

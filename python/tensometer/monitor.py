@@ -87,10 +87,10 @@ class Monitor:
         place = open_place(url)
         self._actions = Runner(actions, run=place.url, rules=names, told=self._action_failed)
         self._stop: StopTraining | None = None
-        self._stop_file = StopFile(place)
         self._judge = Judge(self._rules, rank=own_rank, found=self._found, told=self._rule_failed)
         observer = self._judge.observe if self._rules else None
         self._collector = Collector(self._writer, chosen, strict=strict, observer=observer)
+        self._stop_file = StopFile(place, self._collector.step)
         self._origin = Origin(self._collector)
         # By name: the model without what wraps it, and its capture.
         self._attached: dict[str, tuple[Module, TorchCapture]] = {}
