@@ -15,7 +15,7 @@ from tensometer.replay import evaluate
 from tensometer.rules import Severity
 from tensometer.store import RunWriter, open_place
 from tensometer.watch import FindingsFile, Options, watch
-from watching import RULES, Seen, counting, lines, once, until, watched
+from watching import RULES, Seen, copy_begun, counting, lines, once, segments, until, watched
 
 
 def test_findings_are_those_of_the_run_and_written_into_it(tmp_path: Path) -> None:
@@ -94,21 +94,6 @@ def test_findings_that_cannot_be_written_are_told_and_acted_on(tmp_path: Path) -
     assert seen.notes == [f"{tmp_path / 'findings.jsonl'}: is a directory; findings are not written"]
 
 
-def segments(path: Path, count: int) -> list[Path]:
-    """A run of so many segments of a step each, and one of its end; x is too large from step 2 on."""
-    with Monitor(path, every=1, collections=["custom"], flush_seconds=60.0) as monitor:
-        for step in range(count):
-            monitor.record("x", np.full(4, 11.0 if step >= 2 else 1.0, np.float32))
-            monitor.step()
-            monitor.flush()
-    return sorted((path / "rank-00000").iterdir())
-
-
-def copy_begun(run: Path, target: Path) -> None:
-    (target / "rank-00000").mkdir(parents=True)
-    shutil.copy(run / "run.json", target)
-
-
 def test_segments_that_come_late_are_judged_in_their_order(tmp_path: Path) -> None:
     files = segments(tmp_path / "run", 6)
     copy_begun(tmp_path / "run", tmp_path / "copy")
@@ -143,9 +128,10 @@ def test_what_is_missing_or_damaged_for_good_is_told_and_passed_by(
     with watched(tmp_path) as (seen, _):
         pass
     assert seen.steps == [2]
-    (note,) = seen.notes
-    assert note.startswith("rank-00000/000000003.tmz: ")
-    assert note.endswith("; it is skipped")
+    missing, damaged = seen.notes
+    assert missing == f"{tmp_path}: rank-00000/000000001.tmz: is missing; it is skipped"
+    assert damaged.startswith(f"{tmp_path}: rank-00000/000000003.tmz: ")
+    assert damaged.endswith("; it is skipped")
 
 
 def test_ranks_may_join_late(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from own_rules import write_run
 from tensometer import Finding
 from tensometer.rules import Severity
 from tensometer.watch import FindingsFile
-from watching import counting, lines, once, until, watched
+from watching import copy_begun, counting, lines, once, segments, until, watched
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -92,3 +94,90 @@ def test_findings_that_could_not_be_written_for_a_while_are_later_and_acted_on_o
     ]
     assert once(tmp_path, actions=counting(told))[0].steps == [0, 1]
     assert len(told) == 2
+
+
+def spoil(file: Path, how: str) -> None:
+    """Something that cannot be read where a segment was."""
+    file.unlink()
+    if how == "a folder":
+        file.mkdir()
+    elif how == "a loop":
+        file.symlink_to(file)
+    elif how == "nowhere":
+        file.symlink_to(file.with_name("nothing"))
+    else:
+        file.write_bytes(b"nothing")
+
+
+@pytest.mark.parametrize("options", [{"once": True}, {"timeout": 0.5}, {}])
+@pytest.mark.parametrize("how", ["a folder", "a loop", "nowhere", "damaged"])
+def test_a_segment_that_cannot_be_read_is_told_once_and_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("tensometer.watch.followed._PATIENCE", 0.1)
+    spoil(segments(tmp_path, 6)[1], how)
+    with watched(tmp_path, **options) as (seen, outcome):
+        pass
+    (note,) = seen.notes
+    assert note.startswith(f"{tmp_path}: rank-00000/000000001.tmz: ")
+    assert note.endswith("; it is skipped")
+    assert seen.steps == [2]
+    assert outcome[0].failed == {}
+    assert outcome[0].statuses[str(tmp_path)].ended
+
+
+def test_one_sentence_for_all_segments_that_are_missing_together(tmp_path: Path) -> None:
+    files = segments(tmp_path, 6)
+    for file in files[1:5]:
+        file.unlink()
+    seen, outcome = once(tmp_path)
+    assert seen.notes == [f"{tmp_path}: rank-00000/000000001.tmz to 000000004.tmz: are missing; they are skipped"]
+    assert outcome.statuses[str(tmp_path)].observed == 2
+
+
+def test_what_comes_after_it_was_passed_by_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensometer.watch.followed._PATIENCE", 0.1)
+    segments(tmp_path / "run", 3)
+    files = segments(tmp_path / "run", 6)  # continued: rules begin anew
+    copy_begun(tmp_path / "run", tmp_path / "copy")
+    target = tmp_path / "copy" / "rank-00000"
+    with watched(tmp_path / "copy") as (seen, _):
+        for file in (*files[:2], *files[3:9]):
+            shutil.copy(file, target)
+        until(lambda: seen.steps == [5])
+        shutil.copy(files[2], target)
+        time.sleep(0.3)
+        for file in files[9:]:
+            shutil.copy(file, target)
+    assert seen.steps == [5]
+
+
+@pytest.mark.parametrize("options", [{"once": True}, {"timeout": 0.5}])
+def test_a_run_of_which_nothing_can_be_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("tensometer.watch.followed._PATIENCE", 0.1)
+    for file in segments(tmp_path, 2):
+        file.write_bytes(b"nothing")
+    with watched(tmp_path, **options) as (_, outcome):
+        pass
+    assert outcome[0].failed == {str(tmp_path): f"{tmp_path}: no segment of it can be read"}
+
+
+def test_a_run_that_cannot_be_read_any_more_is_told_when_the_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path, [11.0], rank=0, world_size=2)
+    whole, gone = Path.iterdir, threading.Event()
+
+    def refused(self: Path) -> Any:
+        if gone.is_set() and self.is_relative_to(tmp_path):
+            raise OSError(errno.ESTALE, "stale file handle", str(self))
+        return whole(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with watched(tmp_path, timeout=0.5) as (seen, outcome):
+        until(lambda: seen.findings)
+        gone.set()
+    assert seen.notes == [f"{tmp_path}: stale file handle; it is tried again"]
+    assert outcome[0].failed == {str(tmp_path): f"{tmp_path}: stale file handle, after 0.5 seconds"}

@@ -1,6 +1,7 @@
 """Runs that are watched, for tests of who watches them."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from own_rules import TooLarge
-from tensometer import Finding, actions
+from tensometer import Finding, Monitor, actions
 from tensometer.rules import Rule
 from tensometer.watch import Options, Outcome, Status, watch
 
@@ -75,3 +77,19 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def counting(told: list[Finding]) -> Callable[[], list[actions.Action]]:
     return lambda: [actions.call(told.append, severity="info", repeated=True)]
+
+
+def segments(path: Path, count: int) -> list[Path]:
+    """A run of so many segments of a step each, and one of its end; x is too large from step 2 on."""
+    with Monitor(path, every=1, collections=["custom"], flush_seconds=60.0) as monitor:
+        for step in range(count):
+            monitor.record("x", np.full(4, 11.0 if step >= 2 else 1.0, np.float32))
+            monitor.step()
+            monitor.flush()
+    return sorted((path / "rank-00000").iterdir())
+
+
+def copy_begun(run: Path, target: Path) -> None:
+    """What is there of a run that is being copied, before its first segment."""
+    (target / "rank-00000").mkdir(parents=True)
+    shutil.copy(run / "run.json", target)

@@ -40,8 +40,8 @@ class Status:
 class Followed:
     """Judges what a run has stored since the last look, writes findings down, and acts on new ones.
 
-    found: called with each finding and whether it is new. note: called with sentences about what is wrong. file: where
-    findings are written; None for none.
+    found: called with each finding. note: called with sentences about what is wrong. file: where findings are written;
+    None for none. stopped: asked between segments; if it says so, a look ends there.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Followed:
         found: Callable[[Finding], None],
         note: Callable[[str], None],
         once: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._place = open_place(url)
         folder = self._place.folder
@@ -61,6 +62,7 @@ class Followed:
         self.url = url
         self._name = self._place.url if self.folder is None else str(self.folder)
         self._rules, self._file, self._found, self._note, self._once = rules, file, found, note, once
+        self._stopped = stopped
         names = [rule.name for rule in rules]
         self._runner = Runner(actions, run=self._name, rules=names, told=note)
         self._replay: Replay | None = None
@@ -79,7 +81,12 @@ class Followed:
             if self._replay is None:
                 patience = 0.0 if self._once else _PATIENCE
                 self._replay = Replay(
-                    self.url, self._rules, told=self._rule_failed, skipped=self._note, patience=patience
+                    self.url,
+                    self._rules,
+                    told=self._rule_failed,
+                    skipped=lambda sentence: self._note(f"{self.url}: {sentence}"),
+                    patience=patience,
+                    stopped=self._stopped,
                 )
             self._take(self._replay.follow())
             self._well("run")
@@ -96,11 +103,18 @@ class Followed:
         return self.status
 
     def finish(self) -> Status:
-        """Judge what has waited for more: nothing more is read."""
+        """Judge what has waited for more: nothing more is read. ValueError if nothing of the run could be."""
         if self._replay is not None:
             self._take(self._replay.finish())
             self._write_and_act()
+            if self._replay.incomplete and not self._replay.observed:
+                raise ValueError("no segment of it can be read")
         return self.status
+
+    @property
+    def unread(self) -> str:
+        """Why the run cannot be read at present, or ""."""
+        return self._trouble.get("run", "")
 
     def _take(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
