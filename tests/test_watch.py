@@ -4,8 +4,6 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,71 +12,10 @@ import pytest
 from own_rules import TooLarge, finding, write_run
 from tensometer import Finding, Monitor, StopTraining, actions, open_run
 from tensometer.replay import evaluate
-from tensometer.rules import Rule, Severity
+from tensometer.rules import Severity
 from tensometer.store import RunWriter, open_place
-from tensometer.watch import FindingsFile, Options, Outcome, Status, watch
-
-RULES = [TooLarge()]
-
-
-class Seen:
-    """A view that keeps what it is told, and when."""
-
-    def __init__(self) -> None:
-        self.findings: list[tuple[str, Finding]] = []
-        self.times: list[float] = []
-        self.notes: list[str] = []
-        self.statuses: Sequence[Status] = ()
-
-    def found(self, run: str, finding: Finding) -> None:
-        self.times.append(time.perf_counter())
-        self.findings.append((run, finding))
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-    def progress(self, statuses: Sequence[Status]) -> None:
-        self.statuses = statuses
-
-    @property
-    def steps(self) -> list[int]:
-        return [finding.step for _, finding in self.findings]
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    """Wait for something that is about to be."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
-
-
-@contextmanager
-def watched(*runs: Path | str, rules: Sequence[Rule] = RULES, **options: Any) -> Iterator[tuple[Seen, list[Outcome]]]:
-    """Follow runs beside what the block does, and wait for the end of them."""
-    seen, outcome = Seen(), list[Outcome]()
-
-    def work() -> None:
-        outcome.append(watch([str(run) for run in runs], Options(rules, **options), seen))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield seen, outcome
-    thread.join(30.0)
-    assert not thread.is_alive()
-
-
-def once(*runs: Path | str, **options: Any) -> tuple[Seen, Outcome]:
-    seen = Seen()
-    return seen, watch([str(run) for run in runs], Options(RULES, once=True, **options), seen)
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "findings.jsonl").read_text("utf-8").splitlines()]
-
-
-def counting(told: list[Finding]) -> Callable[[], list[actions.Action]]:
-    return lambda: [actions.call(told.append, severity="info", repeated=True)]
+from tensometer.watch import FindingsFile, Options, watch
+from watching import RULES, Seen, copy_begun, counting, lines, once, segments, until, watched
 
 
 def test_findings_are_those_of_the_run_and_written_into_it(tmp_path: Path) -> None:
@@ -157,21 +94,6 @@ def test_findings_that_cannot_be_written_are_told_and_acted_on(tmp_path: Path) -
     assert seen.notes == [f"{tmp_path / 'findings.jsonl'}: is a directory; findings are not written"]
 
 
-def segments(path: Path, count: int) -> list[Path]:
-    """A run of so many segments of a step each, and one of its end; x is too large from step 2 on."""
-    with Monitor(path, every=1, collections=["custom"], flush_seconds=60.0) as monitor:
-        for step in range(count):
-            monitor.record("x", np.full(4, 11.0 if step >= 2 else 1.0, np.float32))
-            monitor.step()
-            monitor.flush()
-    return sorted((path / "rank-00000").iterdir())
-
-
-def copy_begun(run: Path, target: Path) -> None:
-    (target / "rank-00000").mkdir(parents=True)
-    shutil.copy(run / "run.json", target)
-
-
 def test_segments_that_come_late_are_judged_in_their_order(tmp_path: Path) -> None:
     files = segments(tmp_path / "run", 6)
     copy_begun(tmp_path / "run", tmp_path / "copy")
@@ -206,9 +128,10 @@ def test_what_is_missing_or_damaged_for_good_is_told_and_passed_by(
     with watched(tmp_path) as (seen, _):
         pass
     assert seen.steps == [2]
-    (note,) = seen.notes
-    assert note.startswith("rank-00000/000000003.tmz: ")
-    assert note.endswith("; it is skipped")
+    missing, damaged = seen.notes
+    assert missing == f"{tmp_path}: rank-00000/000000001.tmz: is missing; it is skipped"
+    assert damaged.startswith(f"{tmp_path}: rank-00000/000000003.tmz: ")
+    assert damaged.endswith("; it is skipped")
 
 
 def test_ranks_may_join_late(tmp_path: Path) -> None:
@@ -309,6 +232,24 @@ def test_a_watch_may_stop_the_training(tmp_path: Path, monkeypatch: pytest.Monke
             train_for_ever(monitor)
     assert seen.steps[0] == 3
     assert seen.notes == []
+
+
+def test_what_an_earlier_launch_was_found_with_stops_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensometer.capture.stop_file._LOCAL_SECONDS", 1e-9)
+    write_run(tmp_path, [11.0] * 3)
+    settings = {"every": 1, "collections": ["custom"], "flush_seconds": 0.02}
+    with Monitor(tmp_path, **settings) as monitor:
+        monitor.record("x", np.ones(4, np.float32))
+        monitor.step()
+        monitor.flush()
+        with watched(tmp_path, actions=lambda: [actions.request_stop()]) as (seen, _):
+            until(lambda: (tmp_path / "stop.json").exists())
+            monitor.step()
+            with monitor, pytest.raises(StopTraining, match="step 8: TooLarge"):  # of this launch
+                train_for_ever(monitor)
+    assert seen.steps[:2] == [0, 8]
 
 
 def train_for_ever(monitor: Monitor) -> None:

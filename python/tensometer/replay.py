@@ -1,19 +1,24 @@
 """Rules over a run that is stored, or being stored: in another process, or afterwards."""
 
+import errno
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from tensometer.checkpoint import reason
 from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule, Step
 from tensometer.rules.feed import StoredSteps
 from tensometer.rules.ranks import Together
 from tensometer.rules.settings import chosen
 from tensometer.store import Segment, SegmentError, decode_segment, open_place
-from tensometer.store.layout import END, numbered, rank_folders, segment_number
+from tensometer.store.layout import END, SUFFIX, numbered, rank_folders, segment_number
 from tensometer.store.listing import about_of
+
+# Errors of a file, where its folder could be listed.
+_OF_A_FILE = (errno.EISDIR, errno.ELOOP)
 
 
 @dataclass
@@ -30,15 +35,15 @@ class _Rank:
     next: int = 0
     late: float | None = None
     ended: bool = False
-    seen: set[str] = field(default_factory=set)
 
 
 class Replay:
     """The findings of a run, segment by segment. A run that a monitor has judged itself gives the same ones.
 
     rules: as Monitor takes them. told: called with a rule that has raised an exception, and with that; the rule is
-    asked no more. skipped: called with a sentence for a damaged segment; by default a RuntimeWarning. patience: so many
-    seconds a segment is waited for that is damaged, or missing while later ones are there: as when a run is copied.
+    asked no more. skipped: called with a sentence for segments that cannot be read, or are missing; by default a
+    RuntimeWarning. patience: so many seconds a segment is waited for that cannot be read, or is missing while later
+    ones are there: as when a run is copied. stopped: asked between segments; if it says so, what is left is read later.
     Rules across ranks judge a step when all ranks of the run's world size have come by it, or the others are a minute
     ahead. FileNotFoundError where there is no run, TypeError or ValueError for wrong rules.
     """
@@ -51,17 +56,20 @@ class Replay:
         told: Callable[[Rule, Exception], None] | None = None,
         skipped: Callable[[str], None] | None = None,
         patience: float = 0.0,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._rules: Sequence[Rule] = chosen(rules)
         self._place = open_place(url)
         size = about_of(self._place).get("world_size")
         self._world_size = max(1, size) if isinstance(size, int) else 1
-        self._told, self._skipped, self._patience = told, skipped or _warn, patience
+        self._told, self._skipped, self._patience, self._stopped = told, skipped or _warn, patience, stopped
         self._ranks: dict[int, _Rank] = {}
         across = [rule for rule in self._rules if rule.across_ranks]
         self._across = Engine(across, load=reference_steps, told=told)
         self._together = Together(self._world_size)
         self.observed = 0
+        # Whether anything was passed by.
+        self.incomplete = False
 
     @property
     def ended(self) -> bool:
@@ -84,16 +92,17 @@ class Replay:
         return any(one.late is not None for one in self._ranks.values())
 
     def follow(self) -> Iterator[Finding]:
-        """The findings of what has been stored since the last call. Damaged segments are skipped with a warning.
+        """The findings of what has been stored since the last call. What cannot be read is skipped with a warning.
 
         OSError where the place does not answer: what was not read by then is read by the next call.
         """
         unread: dict[int, list[tuple[str, str]]] = {}
         for rank, folder in rank_folders(self._place).items():
             one = self._ranks.setdefault(rank, self._begun(rank))
-            names = [name for name in numbered(self._place, folder) if name not in one.seen]
+            # What comes when later ones have been judged is late for rules, which judge forward.
+            names = [name for name in numbered(self._place, folder) if segment_number(name) >= one.next]
             unread[rank] = [(f"{folder}/{name}", name) for name in reversed(names)]
-        while unread := {rank: names for rank, names in unread.items() if names}:
+        while (unread := {rank: names for rank, names in unread.items() if names}) and not self._stopped():
             # The rank that is furthest behind, so that steps to be compared wait for each other as shortly as may be.
             rank = min(unread, key=lambda rank: self._ranks[rank].last)
             one = self._ranks[rank]
@@ -102,10 +111,11 @@ class Replay:
             if (number > one.next or isinstance(segment, str)) and self._waits(one):
                 unread[rank].clear()
                 continue
-            one.seen.add(name)
-            one.next, one.late = max(one.next, number + 1), None
+            if number > one.next:
+                self._pass_by(_missing(path, one.next, number))
+            one.next, one.late = number + 1, None
             if isinstance(segment, str):
-                self._skipped(f"{segment}; it is skipped")
+                self._pass_by(f"{segment}; it is skipped")
             else:
                 yield from self._judged(segment, rank, one)
 
@@ -114,9 +124,13 @@ class Replay:
         yield from self._compared(self._together.rest())
 
     def waited(self, seconds: float) -> Iterator[Finding]:
-        """The findings if nothing has come for so many seconds since the last step."""
+        """The findings if nothing has come for so many seconds since the last step, though the run has not ended.
+
+        Writers that are not closed are judged, but not those that the run was continued without.
+        """
+        latest = max((one.launch for one in self._ranks.values()), default=0)
         for one in self._ranks.values():
-            if not one.ended:
+            if not one.ended and one.launch == latest:
                 yield from one.engine.waited(seconds)
 
     def _begun(self, rank: int) -> _Rank:
@@ -124,11 +138,21 @@ class Replay:
         return _Rank(engine, StoredSteps(rank, engine.catalogue))
 
     def _read(self, path: str) -> Segment | str:
-        """The segment, or why it is none."""
+        """The segment, or why it is none. OSError for what is no matter of this file alone."""
         try:
             return decode_segment(self._place.read(path), path)
         except SegmentError as error:
             return str(error)
+        except OSError as error:
+            # A store answers EIO for whatever it has no number for.
+            of_the_file = _OF_A_FILE if self._place.folder is None else (*_OF_A_FILE, errno.EIO)
+            if isinstance(error, PermissionError | FileNotFoundError) or error.errno in of_the_file:
+                return f"{path}: {reason(error)}"
+            raise
+
+    def _pass_by(self, sentence: str) -> None:
+        self.incomplete = True
+        self._skipped(sentence)
 
     def _waits(self, one: _Rank) -> bool:
         """Whether to wait for a segment that is missing, or of which the rest may be missing."""
@@ -161,6 +185,15 @@ def evaluate(url: str | os.PathLike[str], rules: object = True) -> list[Finding]
     """All findings of a run, in the order of ranks and steps; see Replay. What a rule raises is raised."""
     replay = Replay(url, rules)
     return sorted([*replay.follow(), *replay.finish()], key=lambda finding: finding.rank)
+
+
+def _missing(path: str, first: int, end: int) -> str:
+    """A sentence for the segments before another one: from a number, to below its own."""
+    begin, last = (f"{number:09d}{SUFFIX}" for number in (first, end - 1))
+    folder = path.rpartition("/")[0]
+    if end - first == 1:
+        return f"{folder}/{begin}: is missing; it is skipped"
+    return f"{folder}/{begin} to {last}: are missing; they are skipped"
 
 
 def _warn(sentence: str) -> None:

@@ -48,7 +48,7 @@ class Responder:
     def begin(self, collector: Collector) -> None:
         """Tell a collector of findings and failures from now on."""
         self._collector = collector
-        self._stop_file = StopFile(self._place)
+        self._stop_file = StopFile(self._place, collector.step)
         self._actions.begin()
 
     def end_step(self) -> StopTraining | None:

@@ -167,17 +167,24 @@ def signal_process(process: int, number: int = signal.SIGTERM, **limits: Unpack[
 def request_stop(run: str | os.PathLike[str] = "", **limits: Unpack[Filter]) -> Action:
     """Ask for the end of a run through a file in it, which every monitor of the run sees at its next step.
 
-    run: by default the one that the finding is of. severity: by default "error".
+    run: by default the one that the finding is of; then a launch that has begun behind the finding's step goes on, as
+    it is not what was found wrong. severity: by default "error".
     """
+    other = os.fspath(run)
 
     def do(finding: Finding, url: str) -> None:
-        ask_to_stop(os.fspath(run) or url, str(finding))
+        ask_to_stop(other or url, str(finding), step=None if other else finding.step)
 
     given = Limits.of(limits, severity=Severity.ERROR)
     return Action("request_stop", do, given, background=True, pauses=PAUSES)
 
 
-def ask_to_stop(run: str | os.PathLike[str], reason: str) -> None:
-    """Leave the request in a run; see docs/format.md. OSError if that cannot be done."""
+def ask_to_stop(run: str | os.PathLike[str], reason: str, *, step: int | None = None) -> None:
+    """Leave the request in a run; see docs/format.md. OSError if that cannot be done.
+
+    step: what the request is about: a launch of the run that begins behind it does not heed it.
+    """
     request = {"request": "stop", "reason": reason, "time": time.time(), "id": uuid.uuid4().hex}
+    if step is not None:
+        request["step"] = step
     open_place(run).write(STOP_FILE, json.dumps(request).encode() + b"\n", replace=True)

@@ -16,11 +16,13 @@ _Stamp = tuple[int, int, int] | bytes | None
 class StopFile:
     """Looks whether there is another file than at first. That of an earlier launch of the run stops nothing.
 
-    A local one is looked at when asked; for what is behind a URL there is a thread, so that nobody waits for a network.
+    first: the number of this launch's first step; a request that is about an earlier one is of an earlier launch too,
+    however late it comes. A local file is looked at when asked; for what is behind a URL there is a thread, so that
+    nobody waits for a network.
     """
 
-    def __init__(self, place: Place, seconds: float | None = None) -> None:
-        self._place = place
+    def __init__(self, place: Place, first: int = 0, seconds: float | None = None) -> None:
+        self._place, self._first = place, first
         self._seconds = seconds or (_LOCAL_SECONDS if place.folder is not None else _REMOTE_SECONDS)
         self._known: _Stamp = None
         self._reason: str | None = None
@@ -76,9 +78,11 @@ class StopFile:
                 raise
             return self._known  # of a file system that is away for a moment nothing is known
 
-    def _read(self) -> str:
+    def _read(self) -> str | None:
         # Whoever has made the file means it, also with `touch`.
         try:
-            return str(json.loads(self._place.read(STOP_FILE))["reason"])
+            request = json.loads(self._place.read(STOP_FILE))
+            step = request.get("step")
+            return None if isinstance(step, int) and step < self._first else str(request["reason"])
         except Exception:
             return f"there is a file {STOP_FILE} in the run"

@@ -126,9 +126,14 @@ class Engine:
         found: list[Finding | None] = []
         for rule in self.rules:
             memory = self._memories[rule.name]
-            condition = rule.check_pause(self._last, seconds, memory.state)
-            if condition is not None and memory.observed > rule.warmup and not memory.broken:
-                found.append(self._followed(rule, condition, memory, self._last, rule.cooldown))
+            if memory.broken:
+                continue
+            try:
+                condition = rule.check_pause(self._last, seconds, memory.state)
+                if condition is not None and memory.observed > rule.warmup:
+                    found.append(self._followed(rule, condition, memory, self._last, rule.cooldown))
+            except Exception as error:
+                self._failed(rule, error)
         return [one for one in found if one is not None]
 
     def judge_ranks(self, steps: Sequence[Step]) -> list[Finding]:
@@ -193,18 +198,20 @@ class Engine:
         cooldown: int | None = None,
     ) -> list[Finding]:
         """memory: the rule's own, or a copy of it. cooldown: other than the rule's own."""
-        own = self._memories[rule.name]
-        if own.broken:
+        if self._memories[rule.name].broken:
             return []
         try:
             conditions = check_conditions(rule, check(given, memory.state))
             return self._judged(rule, memory, step, conditions, rule.cooldown if cooldown is None else cooldown)
         except (Exception, SystemExit) as error:  # no rule ends a training
-            if self._told is None:
-                raise
-            own.broken = True
-            self._told(rule, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            self._failed(rule, error if isinstance(error, Exception) else RuntimeError(repr(error)))
             return []
+
+    def _failed(self, rule: Rule, error: Exception) -> None:
+        if self._told is None:
+            raise error
+        self._memories[rule.name].broken = True
+        self._told(rule, error)
 
     def _judged(
         self, rule: Rule, memory: _Memory, step: Step, conditions: Iterable[Condition], cooldown: int

@@ -36,6 +36,12 @@ class FindingsFile:
         """A local file, which several runs may share."""
         return cls(open_place(path.parent), path.name, shared=True)
 
+    def new(self, findings: Iterable[tuple[str, Finding]]) -> list[bool]:
+        """Of each finding and its run, whether it is not in the file yet."""
+        with self._lock:
+            self._known = self._read() if self._known is None else self._known
+            return [self._key({**finding.to_dict(), "run": run}) not in self._known for run, finding in findings]
+
     def add(self, findings: Iterable[tuple[str, Finding]]) -> list[bool]:
         """Write those that are not in the file yet, each with its run; of each whether it was new."""
         with self._lock:
@@ -48,6 +54,8 @@ class FindingsFile:
                 if new[-1]:
                     keys.add(key)
                     lines.append(json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            # Until it has succeeded nobody knows what the file ends with.
+            self._known = None
             if lines:
                 self._append(b"".join(lines))
             self._known = known | keys
@@ -60,8 +68,10 @@ class FindingsFile:
 
     def _read(self) -> set[Key]:
         """The keys of all lines that can be read. A watch that was killed may have left half of one."""
+        path = None if self._place.folder is None else self._place.folder / self._name
+        endless = path is not None and (path.is_char_device() or path.is_fifo())
         try:
-            self._content = self._place.read(self._name)
+            self._content = b"" if endless else self._place.read(self._name)
         except FileNotFoundError:
             self._content = b""
         known = set()

@@ -1,8 +1,9 @@
 """One run that is followed."""
 
+import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tensometer.actions import Action, Runner
@@ -14,8 +15,13 @@ from tensometer.watch.findings_file import FindingsFile
 
 # How long a segment is waited for that is missing while later ones are there.
 _PATIENCE = 5.0
+# How long actions wait for a file of findings that may come back.
+_FILE_SECONDS = 60.0
 # Actions that take their time are waited for at the end.
 _ACTION_SECONDS = 30.0
+# What does not pass by itself, or not soon. Stores raise errors of a kind without a number.
+_LASTING_KINDS = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_LASTING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
@@ -34,8 +40,8 @@ class Status:
 class Followed:
     """Judges what a run has stored since the last look, writes findings down, and acts on new ones.
 
-    found: called with each finding and whether it is new. note: called with sentences about what is wrong. file: where
-    findings are written; None for none.
+    found: called with each finding. note: called with sentences about what is wrong. file: where findings are written;
+    None for none. stopped: asked between segments; if it says so, a look ends there.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Followed:
         found: Callable[[Finding], None],
         note: Callable[[str], None],
         once: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._place = open_place(url)
         folder = self._place.folder
@@ -55,12 +62,17 @@ class Followed:
         self.url = url
         self._name = self._place.url if self.folder is None else str(self.folder)
         self._rules, self._file, self._found, self._note, self._once = rules, file, found, note, once
+        self._stopped = stopped
         names = [rule.name for rule in rules]
         self._runner = Runner(actions, run=self._name, rules=names, told=note)
         self._runner.begin()
         self._replay: Replay | None = None
+        # Not written yet; of those, so many are acted on already.
         self._waiting: list[Finding] = []
+        self._acted = 0
+        # Why the run cannot be read ("run"), or findings not be written ("file"), and since when.
         self._trouble: dict[str, str] = {}
+        self._since: dict[str, float] = {}
         self.news = time.monotonic()
 
     def look(self) -> Status:
@@ -70,21 +82,45 @@ class Followed:
             if self._replay is None:
                 patience = 0.0 if self._once else _PATIENCE
                 self._replay = Replay(
-                    self.url, self._rules, told=self._rule_failed, skipped=self._note, patience=patience
+                    self.url,
+                    self._rules,
+                    told=self._rule_failed,
+                    skipped=lambda sentence: self._note(f"{self.url}: {sentence}"),
+                    patience=patience,
+                    stopped=self._stopped,
                 )
-            for finding in self._replay.follow():
-                self._waiting.append(finding)
-                self._found(finding)
+            self._take(self._replay.follow())
             self._well("run")
         except OSError as error:
             if self._once:
                 raise
             if not (self._replay is None and isinstance(error, FileNotFoundError)):
                 self._ill("run", error)
-        self._write_and_act()
         if self._replay is not None and self._replay.observed != before:
             self.news = time.monotonic()
+        elif self._replay is not None and not (self._once or self._replay.waits or "run" in self._trouble):
+            self._take(self._replay.waited(time.monotonic() - self.news))
+        self._write_and_act()
         return self.status
+
+    def finish(self) -> Status:
+        """Judge what has waited for more: nothing more is read. ValueError if nothing of the run could be."""
+        if self._replay is not None:
+            self._take(self._replay.finish())
+            self._write_and_act()
+            if self._replay.incomplete and not self._replay.observed:
+                raise ValueError("no segment of it can be read")
+        return self.status
+
+    @property
+    def unread(self) -> str:
+        """Why the run cannot be read at present, or ""."""
+        return self._trouble.get("run", "")
+
+    def _take(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._waiting.append(finding)
+            self._found(finding)
 
     @property
     def status(self) -> Status:
@@ -93,37 +129,44 @@ class Followed:
         sentence = "; ".join(self._trouble.values())
         if replay is None:
             return Status(self.url, sentence=sentence or "there is no run yet")
-        ended = replay.ended and not self._trouble and not replay.waits
+        ended = replay.ended and "run" not in self._trouble and not replay.waits
         return Status(self.url, replay.last_step, replay.observed, replay.ranks, True, ended, sentence)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended, and all is done with what was found."""
+        return self.status.ended and self._acted == len(self._waiting)
 
     def _write_and_act(self) -> None:
         # Written first: what is done for a finding that is not would be done again after a restart.
-        findings = self._waiting
-        new = [True] * len(findings)
+        findings, begin, new = self._waiting, self._acted, [True] * len(self._waiting)
+        named = [(self._name, finding) for finding in findings]
         if findings and self._file is not None:
             try:
-                new = self._file.add((self._name, finding) for finding in findings)
+                new = self._file.new(named)
+                new = self._file.add(named)
                 self._well("file")
             except OSError as error:
                 self._ill("file", error)
-                if not self._gone_for_good(error):
+                if self._once or _lasts(error):
+                    self._file = None
+                elif time.monotonic() - self._since["file"] < _FILE_SECONDS:
                     return
-                self._file = None
-        self._waiting = []
-        for finding, first in zip(findings, new, strict=True):
+        if self._file is not None and "file" in self._trouble:
+            self._acted = len(findings)  # they are still written when the file is back
+        else:
+            self._waiting, self._acted = [], 0
+        for finding, first in zip(findings[begin:], new[begin:], strict=True):
             # What actions ask of a training cannot be had from here.
             if first:
                 self._runner.run(finding)
         self._runner.tell()
 
-    def _gone_for_good(self, error: OSError) -> bool:
-        """Whether findings cannot be written, so that it is better to act without."""
-        return self._once or isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError)
-
     def _ill(self, what: str, error: OSError) -> None:
         name = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else self.url
         sentence = f"{name}: {reason(error)}"
         if what not in self._trouble:
+            self._since[what] = time.monotonic()
             self._note(f"{sentence}; " + ("it is tried again" if what == "run" else "findings are not written"))
         self._trouble[what] = sentence
 
@@ -137,3 +180,8 @@ class Followed:
     def close(self) -> None:
         """Wait for actions that take their time."""
         self._runner.close(_ACTION_SECONDS)
+
+
+def _lasts(error: OSError) -> bool:
+    """Whether findings cannot be written for long, so that it is better to act without."""
+    return isinstance(error, _LASTING_KINDS) or error.errno in _LASTING

@@ -98,12 +98,14 @@ class _Watching:
             found=found,
             note=lambda sentence: self._news.put(lambda: self._view.note(sentence)),
             once=self._options.once,
+            stopped=self._stop.is_set,
         )
 
     def look_once(self, one: Followed) -> None:
         """Judge what is there."""
         try:
-            self._tell(one.look())
+            one.look()
+            self._tell(one.finish())
             one.close()
         except (OSError, TypeError, ValueError) as error:
             self._fail(one, error)
@@ -132,33 +134,37 @@ class _Watching:
             while not self._stop.is_set():
                 status = one.look()
                 self._tell(status)
-                if status.ended:
+                if one.done:
                     break
                 if timeout is not None and time.monotonic() - one.news > timeout:
-                    self._give_up(status, timeout)
+                    self._give_up(one, status, timeout)
                     break
                 if status.begun:
                     changes.wait(seconds)
                 else:
                     self._stop.wait(seconds if remote else _BEFORE_SECONDS)
+            if not self._stop.is_set():
+                self._tell(one.finish())
             one.close()
         except Exception as error:  # of this run alone: the others go on
             self._fail(one, error)
 
-    def _give_up(self, status: Status, timeout: float) -> None:
-        if status.begun:
-            sentence = f"{status.run}: nothing new for {timeout:g} seconds; it is watched no longer"
+    def _give_up(self, one: Followed, status: Status, timeout: float) -> None:
+        if status.begun and not one.unread:
+            sentence = f"{one.url}: nothing new for {timeout:g} seconds; it is watched no longer"
             self._news.put(lambda: self._view.note(sentence))
         else:
-            self.outcome.failed[status.run] = f"{status.run}: {status.sentence}, after {timeout:g} seconds"
+            self._failed(one, f"{one.unread or status.sentence}, after {timeout:g} seconds")
 
     def _tell(self, status: Status) -> None:
         self.outcome.statuses[status.run] = status
 
     def _fail(self, one: Followed, error: Exception) -> None:
-        text = str(error)
-        self.outcome.failed[one.url] = text if one.url in text else f"{one.url}: {text}"
+        self._failed(one, str(error))
         self._tell(Status(one.url, sentence="cannot be read"))
+
+    def _failed(self, one: Followed, text: str) -> None:
+        self.outcome.failed[one.url] = text if one.url in text else f"{one.url}: {text}"
 
     def show(self, seconds: float = 0.0) -> None:
         """Tell the view what has happened; what happens within so many seconds, at once."""
