@@ -20,6 +20,8 @@ from tensometer.watch.views import View
 _LOCAL_SECONDS, _REMOTE_SECONDS = 1.0, 5.0
 # Between looks for a local run that is not there yet.
 _BEFORE_SECONDS = 0.1
+# How long all together may take to write down what they have found, when a person or the system ends the watch.
+_STOP_SECONDS = 2.0
 # How often a view is drawn at least.
 _REFRESH_SECONDS = 0.5
 
@@ -121,8 +123,9 @@ class _Watching:
                 self.show(_REFRESH_SECONDS)
         finally:
             self._stop.set()
+            end = time.monotonic() + _STOP_SECONDS
             for thread in threads:
-                thread.join(1.0)
+                thread.join(max(0.0, end - time.monotonic()))
         self.show()
 
     def _follow(self, one: Followed) -> None:
