@@ -55,6 +55,7 @@ def test_default_rules_need_no_choice(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["--once", "missing"], "missing: there is no run here (no run.json)"),
+        (["--once", "{latin}"], "latin.toml: not a directory\n"),
         (["--timeout", "0.2", "missing"], "missing: there is no run yet, after 0.2 seconds"),
         (["--timeout", "-1", "{run}"], "must be a positive number of seconds, not '-1'"),
         (["--rules", "missing.toml", "{run}"], "missing.toml: no such file or directory"),
