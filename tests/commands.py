@@ -16,8 +16,10 @@ def run(*arguments: object, environment: dict[str, str] | None = None) -> subpro
     return subprocess.run(command, capture_output=True, encoding=encoding, env=os.environ | settings, check=False)
 
 
-def on_terminal(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Exit code and everything that a terminal of 200 columns is sent."""
+def on_terminal(
+    *arguments: str, environment: dict[str, str] | None = None, end: tuple[str, int] | None = None
+) -> tuple[int, str]:
+    """Exit code and everything that a terminal of 200 columns is sent. end: a signal, and the text that it follows."""
     main, terminal = pty.openpty()
     settings = {"TERM": "xterm-256color", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"} | (environment or {})
     with subprocess.Popen(
@@ -38,5 +40,8 @@ def on_terminal(*arguments: str, environment: dict[str, str] | None = None) -> t
             if not part:
                 break
             sent += part
+            if end is not None and end[0].encode() in sent:
+                process.send_signal(end[1])
+                end = None
     os.close(main)
     return process.returncode, sent.decode()

@@ -55,6 +55,7 @@ def test_default_rules_need_no_choice(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["--once", "missing"], "missing: there is no run here (no run.json)"),
+        (["--once", "{latin}"], "latin.toml: not a directory\n"),
         (["--timeout", "0.2", "missing"], "missing: there is no run yet, after 0.2 seconds"),
         (["--timeout", "-1", "{run}"], "must be a positive number of seconds, not '-1'"),
         (["--rules", "missing.toml", "{run}"], "missing.toml: no such file or directory"),
@@ -63,7 +64,11 @@ def test_default_rules_need_no_choice(tmp_path: Path) -> None:
         (["--webhook", "host/x", "{run}"], "url: a webhook begins with http://"),
         (["--notify", "nothing://secret", "{run}"], "url: apprise does not understand this URL (nothing)"),
         (["--command", "", "{run}"], "arguments: '' is no program"),
-        (["--findings", "no/such/folder.jsonl", "{run}"], "there is no folder no/such"),
+        (
+            ["--findings", "no/such/folder.jsonl", "{run}"],
+            "--findings no/such/folder.jsonl: there is no folder no/such",
+        ),
+        (["--rules", "{latin}", "{run}"], "latin.toml: is not UTF-8 (byte 0xe9 at 3)"),
         ([""], "url: the path is empty"),
         ([], "the following arguments are required: RUN"),
     ],
@@ -72,6 +77,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], sentenc
     write_run(tmp_path / "run", [1.0])
     (tmp_path / "broken.toml").write_text("[AllZero]\nsahre = 1.0\n")
     (tmp_path / "wrong.toml").write_text("[AllZero]\nshare = 'much'\n")
+    (tmp_path / "latin.toml").write_bytes(b"#  \xe9\n")
     places = {f"{{{name}}}": str(tmp_path / path) for name, path in _PLACES.items()}
     result = run("watch", *[places.get(argument, argument) for argument in arguments])
     assert result.returncode == 2
@@ -80,7 +86,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], sentenc
     assert "secret" not in result.stderr
 
 
-_PLACES = {"run": "run", "broken": "broken.toml", "wrong": "wrong.toml"}
+_PLACES = {"run": "run", "broken": "broken.toml", "wrong": "wrong.toml", "latin": "latin.toml"}
 
 
 def test_a_file_of_rules_that_is_broken_is_one_sentence(tmp_path: Path) -> None:
@@ -165,7 +171,12 @@ def test_missing_extras(tmp_path: Path, rules: Path, blocked: str) -> None:
     assert ("pip install 'tensometer[notify]'" in result.stderr) is (blocked == "apprise")
 
 
-def test_interrupt(tmp_path: Path, rules: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_signals_end_it_with_what_was_found(
+    tmp_path: Path, rules: Path, number: signal.Signals, code: int, word: str
+) -> None:
     command = [*COMMAND, "watch", "--rules", str(rules), str(tmp_path / "run")]
     with Monitor(tmp_path / "run", every=1, collections=["custom"], flush_seconds=0.02) as monitor:
         monitor.record("x", np.full(4, 11.0, np.float32))
@@ -173,11 +184,19 @@ def test_interrupt(tmp_path: Path, rules: Path) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "step 0: error [TooLarge] x is 11\n"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             begin = time.monotonic()
             output, errors = process.communicate(timeout=30)
             assert time.monotonic() - begin < 5
-    assert (process.returncode, output, errors) == (130, "", "tensometer: interrupted\n")
+    assert (process.returncode, output, errors) == (code, "", f"tensometer: {word}\n")
+    assert len((tmp_path / "run" / "findings.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_signal_gives_the_terminal_back(tmp_path: Path, rules: Path) -> None:
+    pytest.importorskip("rich")
+    code, text = on_terminal("watch", "--rules", str(rules), str(tmp_path / "run"), end=("\x1b[?25l", signal.SIGTERM))
+    assert code == 143
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is shown
 
 
 def test_a_closed_pipe_is_quiet(tmp_path: Path, rules: Path) -> None:

@@ -147,10 +147,12 @@ def test_ranks_may_join_late(tmp_path: Path) -> None:
 def test_many_runs_at_once(tmp_path: Path) -> None:
     runs = [tmp_path / str(number) for number in range(5)]
     with watched(*runs) as (seen, outcome):
-        for number, run in enumerate(runs):
+        for number, run in reversed(list(enumerate(runs))):
             write_run(run, [11.0 if number % 2 else 1.0])
+            time.sleep(0.1)
     assert sorted(run for run, _ in seen.findings) == [str(runs[1]), str(runs[3])]
     assert all(status.ended for status in outcome[0].statuses.values())
+    assert list(outcome[0].statuses) == [str(run) for run in runs]  # whichever came first
 
 
 def test_a_run_that_cannot_be_read_does_not_take_the_others_with_it(tmp_path: Path) -> None:

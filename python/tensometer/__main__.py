@@ -1,11 +1,15 @@
-"""`tensometer` and `python -m tensometer`: Ctrl-C ends them with one sentence, also while modules are imported."""
+"""`tensometer` and `python -m tensometer`: Ctrl-C and SIGTERM end them with one sentence, and nothing half done."""
 
 import os
 import signal
 import sys
 from contextlib import suppress
 
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what happens is the same."""
 
 
 def main() -> int:
@@ -20,21 +24,31 @@ def main() -> int:
     try:
         if heeded:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
         return run()
+    except _Terminated:
+        _say("terminated")
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
-        _say_interrupted()
+        _say("interrupted")
         return EXIT_INTERRUPTED
 
 
 def _end(*_: object) -> None:
-    _say_interrupted()
+    # While modules are imported. (SIGTERM then does what it does to any process.)
+    _say("interrupted")
     os._exit(EXIT_INTERRUPTED)
 
 
-def _say_interrupted() -> None:
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def _say(what: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError):
-            print("tensometer: interrupted", file=sys.stderr, flush=True)
+            print(f"tensometer: {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

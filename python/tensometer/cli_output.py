@@ -31,15 +31,15 @@ def stdout() -> Iterator[TextIO]:
         raise ValueError(f"standard output: {reason(error)}") from error
 
 
-def check_output(output: Path, inputs: list[str]) -> None:
+def check_output(output: Path, inputs: list[str], option: str = "--output") -> None:
     """Before anything is read: a report must have a folder to lie in, and must not replace what is read."""
     if not output.parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+        raise ValueError(f"{option} {output}: there is no folder {output.parent}")
     if output.is_dir():
-        raise ValueError(f"--output {output}: is a folder")
+        raise ValueError(f"{option} {output}: is a folder")
     same = output.exists() and any(Path(path).exists() and output.samefile(path) for path in inputs)
     if same or (output.exists() and output.suffix.lower() in CHECKPOINT_SUFFIXES):
-        raise ValueError(f"--output {output}: is a checkpoint, which a report would replace")
+        raise ValueError(f"{option} {output}: is a checkpoint, which a report would replace")
 
 
 def replace(output: Path, write: Callable[[TextIO], None]) -> None:

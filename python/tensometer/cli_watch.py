@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EPILOG = (
     "exit codes: 0 no finding at or above --fail-on, 1 findings at or above it, 2 bad input or a run that cannot be "
-    "read, 130 interrupted"
+    "read, 130 interrupted, 143 terminated"
 )
 
 
@@ -28,7 +28,7 @@ def _watch(options: argparse.Namespace) -> int:
     from tensometer.watch import Options, view_of, watch
 
     if options.findings is not None:
-        check_output(options.findings, [])
+        check_output(options.findings, [], "--findings")
     rules = _rules(options.rules)
     given = partial(_actions, options)
     given()  # what is wrong with them is said before anything is waited for

@@ -42,8 +42,11 @@ def from_file(path: str | os.PathLike[str]) -> list[Rule]:
     """
     try:
         return from_settings(tomllib.loads(Path(path).read_text(encoding="utf-8")), Path(path).parent)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})") from None
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{path}: {error}") from None
+        # Some kinds, which files of rules may raise, take more than a sentence.
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{path}: {error}") from None
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path = Path()) -> list[Rule]:

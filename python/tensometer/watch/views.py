@@ -1,6 +1,8 @@
 """What a person sees of runs that are followed."""
 
+import signal
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -201,5 +203,29 @@ def view_of(stream: TextIO, *, several: bool) -> Iterator[View]:
     from rich.console import Console
 
     console = Console(file=stream, highlight=False, emoji=False)
-    with live.Live(console=console, refresh_per_second=4, redirect_stdout=False, redirect_stderr=False) as shown:
+    shown = live.Live(console=console, refresh_per_second=4, redirect_stdout=False, redirect_stderr=False)
+    try:
+        with _undisturbed():
+            shown.start()
         yield LiveView(shown, several=several)
+    finally:
+        with _undisturbed():
+            shown.stop()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that end the process wait: in the midst of it a terminal would stay without its cursor."""
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])

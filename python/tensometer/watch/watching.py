@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tensometer.actions import Action
+from tensometer.checkpoint import reason
 from tensometer.rules import Finding, Rule, Severity
 from tensometer.watch.changes import Changes
 from tensometer.watch.findings_file import FindingsFile
@@ -20,6 +21,8 @@ from tensometer.watch.views import View
 _LOCAL_SECONDS, _REMOTE_SECONDS = 1.0, 5.0
 # Between looks for a local run that is not there yet.
 _BEFORE_SECONDS = 0.1
+# How long all together may take to write down what they have found, when a person or the system ends the watch.
+_STOP_SECONDS = 2.0
 # How often a view is drawn at least.
 _REFRESH_SECONDS = 0.5
 
@@ -62,6 +65,8 @@ def watch(runs: Sequence[str], options: Options, view: View) -> Outcome:
     """
     watching = _Watching(options, view)
     followed = [watching.followed(run) for run in dict.fromkeys(runs)]
+    for one in followed:
+        watching.tell(one.status)  # in the order that was given, whichever is read first
     if options.once:
         for one in followed:
             watching.look_once(one)
@@ -105,7 +110,7 @@ class _Watching:
         """Judge what is there."""
         try:
             one.look()
-            self._tell(one.finish())
+            self.tell(one.finish())
             one.close()
         except (OSError, TypeError, ValueError) as error:
             self._fail(one, error)
@@ -121,8 +126,9 @@ class _Watching:
                 self.show(_REFRESH_SECONDS)
         finally:
             self._stop.set()
+            end = time.monotonic() + _STOP_SECONDS
             for thread in threads:
-                thread.join(1.0)
+                thread.join(max(0.0, end - time.monotonic()))
         self.show()
 
     def _follow(self, one: Followed) -> None:
@@ -133,7 +139,7 @@ class _Watching:
         try:
             while not self._stop.is_set():
                 status = one.look()
-                self._tell(status)
+                self.tell(status)
                 if one.done:
                     break
                 if timeout is not None and time.monotonic() - one.news > timeout:
@@ -144,7 +150,7 @@ class _Watching:
                 else:
                     self._stop.wait(seconds if remote else _BEFORE_SECONDS)
             if not self._stop.is_set():
-                self._tell(one.finish())
+                self.tell(one.finish())
             one.close()
         except Exception as error:  # of this run alone: the others go on
             self._fail(one, error)
@@ -156,12 +162,13 @@ class _Watching:
         else:
             self._failed(one, f"{one.unread or status.sentence}, after {timeout:g} seconds")
 
-    def _tell(self, status: Status) -> None:
+    def tell(self, status: Status) -> None:
+        """What is known of a run."""
         self.outcome.statuses[status.run] = status
 
     def _fail(self, one: Followed, error: Exception) -> None:
-        self._failed(one, str(error))
-        self._tell(Status(one.url, sentence="cannot be read"))
+        self._failed(one, reason(error))
+        self.tell(Status(one.url, sentence="cannot be read"))
 
     def _failed(self, one: Followed, text: str) -> None:
         self.outcome.failed[one.url] = text if one.url in text else f"{one.url}: {text}"
