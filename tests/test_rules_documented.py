@@ -69,3 +69,26 @@ def test_the_rule_of_ones_own_works_as_shown(page: str, tmp_path: Path, monkeypa
 def test_a_readme_without_its_markers_is_told() -> None:
     with pytest.raises(ValueError, match=r"README\.md: .* are not in it"):
         generator().readme("# tensometer\n")
+
+
+def test_the_page_of_ones_own_rules_works_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "own_rules.md").read_text(encoding="utf-8")
+    rule, engine = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(rule, names)  # our own page
+    with Monitor("runs/exp1", every=1) as monitor:
+        monitor.record("head.weight", np.ones(3), collection="weights")
+        monitor.step()
+    exec(engine, names)
+    assert names["other"].progress.observed == 1
+
+
+def test_the_example_of_xgboost_works_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    (code,) = (one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "xgboost" in one)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})  # our own page
+    assert [line for line in capsys.readouterr().out.splitlines() if "(info)" not in line] == []
