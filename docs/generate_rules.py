@@ -86,9 +86,9 @@ were not captured, and judge nothing as long as all of them lie apart, which is 
 
 Rules whose groups a run does not have, or not in one step, say so by their names, and so do those that compare
 consecutive steps where there are none, and those whose `include`, `exclude`, `module_types` and `collections` let
-nothing in: in one finding of severity info (`kind` is `not_captured`, `rule` is `NotJudged` if it names several), after ten
-captured steps or at the end, from the first rank. Rules of models are not named in runs of a booster, nor are those
-that few runs have rows for.
+nothing in: in one finding of severity info (`kind` is `not_captured`, `rule` is `NotJudged` if it names several),
+after ten captured steps or at the end, from the first rank. Rules of models are not named in runs of a booster, nor
+are those that few runs have rows for.
 
 ## XGBoost
 

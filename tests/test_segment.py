@@ -59,6 +59,31 @@ def test_every_statistic_comes_back(options: dict[str, Any], rng: np.random.Gene
     assert [segment.phases[i] for i in segment.columns["phase"]] == [r.phase for r in given_records for _ in r.keys]
 
 
+def test_what_is_about_the_same_tensors_as_the_segment_before() -> None:
+    """Their list is not read anew: nothing else may be taken for it, nor another list for the same."""
+    first = TensorKey("a", "weights", "float32", (3,), {"tensors": [{"name": "b"}], "text": '"tensors":[]'})
+    other = TensorKey("b", "weights", "float32", (3,))
+    table = tensometer.summarize_many([np.ones(3, np.float32)])
+    entry = {"name": "b", "collection": "weights", "dtype": "float32", "shape": [3]}
+    said = [Event(0, 0.0, "said", {"tensors": [entry], "text": ',"tensors":[]'})]
+    lists = [[first], [first, other], [first], [other], [other], [first, other]]
+    for events in ([], said):
+        for keys in lists:
+            given = [Record(0, 0.0, "train", [key], table) for key in keys]
+            segment = decode_segment(encode_segment(given, events=events))
+            assert segment.tensors == tuple(keys)
+            assert segment.events == tuple(events)
+    nested = decode_segment(encode_segment([Record(0, 0.0, "train", [other], table)])).tensors
+    schema = (
+        b'{"events":[{"step":0,"time":0,"kind":"x","data":{"tensors":%s}}],"tensors":[],'
+        % json.dumps([entry], separators=(",", ":")).encode()
+        + schema_of().split(b'"tensors": [], ')[1]
+    )
+    assert nested == (other,)
+    payload = struct.pack("<8sIIQ", b"tmzstats", 1, len(schema), 24 + len(schema)) + schema
+    assert decode_segment(zstandard.ZstdCompressor().compress(payload)).tensors == ()
+
+
 def test_no_rows() -> None:
     for empty in ([], [Record(0, 0.0, "train", [], tensometer.summarize_many([]))]):
         segment = decode_segment(encode_segment(empty))

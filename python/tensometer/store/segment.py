@@ -170,7 +170,7 @@ def _payload(schema: dict[str, Any], columns: dict[str, Column]) -> bytes:
     defaults = {name: default for name, (_, default) in ROW_COLUMNS.items()}
     kept = {name: columns[name] for name in defaults if not bool((columns[name] == defaults[name]).all())}
     places, parts = _planes(kept)
-    text = json.dumps(schema | {"columns": places}, separators=(",", ":"), allow_nan=False).encode()
+    text = _compact(schema | {"columns": places}).encode()
     text += b" " * (-(_HEADER.size + len(text)) % ALIGNMENT)
     size = _HEADER.size + len(text) + sum(map(len, parts))
     return b"".join([_HEADER.pack(MAGIC, VERSION, len(text), size), text, *parts])
@@ -205,8 +205,7 @@ def decode_segment(data: bytes, name: str = "segment") -> Segment:
         raise SegmentError(name, f"has {len(payload)} bytes, and its header speaks of {size} and {schema_size}")
     begin = _HEADER.size + schema_size
     try:
-        schema = json.loads(payload[_HEADER.size : begin])
-        tensors = _Keys.of(schema["tensors"])
+        schema, tensors = _Keys.of(payload[_HEADER.size : begin].decode())
         phases = tuple(map(str, schema["phases"]))
         rows, rank = int(schema["rows"]), int(schema["rank"])
         step, launch = int(schema["step"]), int(schema["launch"])
@@ -238,19 +237,35 @@ def decompressed(data: bytes, name: str) -> tuple[bytes, bytes]:
 
 
 class _Keys:
-    """Makes keys of a schema's entries. Most segments are about the same tensors as the one before: those are kept."""
+    """Reads schemas. Most segments are about the same tensors as the one before, whose keys are then taken again.
 
-    # One tuple, so that no thread sees the entries of one segment beside the keys of another.
-    _last: ClassVar[tuple[list[dict[str, Any]], tuple[TensorKey, ...]]] = ([], ())
+    The list of tensors is nearly all of a schema, and reading it takes longer than all else that is done with a
+    segment: where its text is the same, it is passed over.
+    """
+
+    _BEGIN = '"tensors":'
+    # One tuple, so that no thread sees the text of one segment beside the keys of another.
+    _last: ClassVar[tuple[str, tuple[TensorKey, ...]]] = ("", ())
 
     @classmethod
-    def of(cls, entries: list[dict[str, Any]]) -> tuple[TensorKey, ...]:
-        """The keys, in the order of the entries; what _key() raises for entries that are none."""
-        seen, keys = cls._last
-        if entries != seen:
-            keys = tuple(_key(entry) for entry in entries)
-            cls._last = (entries, keys)
-        return keys
+    def of(cls, text: str) -> tuple[dict[str, Any], tuple[TensorKey, ...]]:
+        """The schema, and its keys in their order; what json and _key() raise for what is none."""
+        known, keys = cls._last
+        found = text.find(cls._BEGIN)
+        begin = found + len(cls._BEGIN)
+        if found >= 0 and known and text.startswith(known, begin):
+            schema = json.loads(f"{text[:begin]}null{text[begin + len(known) :]}")
+            # Otherwise it was the list of something else, an event perhaps.
+            if schema["tensors"] is None:
+                return schema, keys
+        schema = json.loads(text)
+        keys = tuple(map(_key, schema["tensors"]))
+        cls._last = _compact(schema["tensors"]), keys
+        return schema, keys
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _key(entry: dict[str, Any]) -> TensorKey:
