@@ -38,6 +38,23 @@ def test_a_gradient_beyond_all_weights_is_found_at_once() -> None:
     assert (finding.kind, finding.severity) == ("level", Severity.ERROR)
 
 
+def test_targets_in_thousands_have_gradients_in_thousands() -> None:
+    def judged(first_loss: float) -> list[str]:
+        rows = {"gradients": {"a.weight": normal(8, 8, scale=1e4)}, "losses": {"loss": first_loss}}
+        return [one.kind for one in Bench(ExplodingGradient()).step(**rows)]
+
+    assert judged(1.0) == ["level"]
+    assert judged(1e6) == []
+
+
+def test_before_an_update_the_loss_of_the_step_before_counts() -> None:
+    bench = Bench(ExplodingGradient())
+    for scale in (1e4, 2e4, 1e4):
+        assert bench.step(gradients={"a.weight": normal(8, 8, scale=scale)}, losses={"loss": 1e6}) == []
+    alone = bench.made(gradients={"a.weight": normal(8, 8, scale=1e4)})
+    assert bench.engine.foresee(alone, "gradients") == []
+
+
 def test_a_rate_that_diverges(tmp_path: Path) -> None:
     model = layers(16, 32, 10)
     assert trained(tmp_path / "a", ExplodingGradient(), model, sgd(model, 300.0))

@@ -9,11 +9,12 @@ from tensometer.rules.loss_spike import LossSpike
 STEADY = [2.0, *(0.5 + 0.01 * (step % 3) for step in range(29))]
 
 
-def found(losses: Sequence[float]) -> list[tuple[str, int]]:
+def found(losses: Sequence[float], every: int = 1) -> list[tuple[str, int]]:
     """Rules and steps of the findings; gradients are in proportion to losses."""
     bench, all_found = Bench(BadStep(), LossSpike()), []
-    for loss in losses:
-        all_found += bench.step(losses={"loss": loss}, gradients={"a.weight": normal(8, 8, scale=loss)})
+    for at, loss in enumerate(losses):
+        rows = {"losses": {"loss": loss}, "gradients": {"a.weight": normal(8, 8, scale=loss)}}
+        all_found += bench.step(**rows, at=every * at)
     return [(rule, one.step) for rule, one in zip(names(all_found), all_found, strict=True)]
 
 
@@ -23,6 +24,17 @@ def test_a_batch_that_is_bad_is_told_a_step_later() -> None:
 
 def test_another_task_is_healthy() -> None:
     assert found([*STEADY, 9.0, 6.5, 5.0, 3.1, 2.0, 1.5, 1.2, 1.0, 0.9, 0.8, 0.7]) == []
+
+
+def test_how_far_a_loss_must_come_back() -> None:
+    def two_steps_later(left: float, every: int = 1) -> list[str]:
+        level = 0.51
+        return [rule for rule, _ in found([*STEADY, 9.0, level + left * (9.0 - level), 2.0, 1.0], every)]
+
+    assert two_steps_later(0.24) == ["BadStep", "LossSpike"]
+    assert two_steps_later(0.26) == []  # it learns another task
+    assert two_steps_later(0.024, every=10) == ["BadStep", "LossSpike"]
+    assert two_steps_later(0.026, every=10) == []
 
 
 def test_how_large_a_jump_must_be() -> None:

@@ -61,6 +61,29 @@ def test_a_parameter_that_never_gets_a_gradient() -> None:
     assert judged(first=7) == []  # left out by chance
 
 
+def without_gradient(facts: Any, modules: list[str], count: int = 30) -> list[tuple[str, int]]:
+    """Of a weight that has none, beside another that has, where these modules are called."""
+    of_all = {W: facts, "b.weight": TRAINED}
+    bench, findings = Bench(ParameterNotOptimized(), facts=of_all), []
+    missing = [Event(0, 0.0, "gradients_missing", {"parameters": [W]})]
+    for step in range(count):
+        rows = {"weights": dict.fromkeys(of_all, normal(4, 4)), "gradients": {"b.weight": normal(4, 4, seed=step)}}
+        rows["activations"] = dict.fromkeys(modules, normal(8, 4, seed=step))
+        findings += bench.step(**rows, events=missing if step == 0 else ())
+    return told(findings)
+
+
+def test_modules_that_are_not_called_may_come_later() -> None:
+    assert without_gradient(TRAINED, ["a", "b"]) == [("no_gradient", 7)]
+    assert without_gradient(TRAINED, ["b"]) == [("unused", 24)]
+    assert without_gradient(TRAINED, ["b"], count=24) == []
+
+
+def test_a_body_under_no_grad_that_no_optimizer_has_is_healthy() -> None:
+    assert without_gradient(LEFT_OUT, ["a", "b"]) == []
+    assert without_gradient(LEFT_OUT, ["b"]) == []
+
+
 def test_tensors_that_were_one() -> None:
     tied = {**TRAINED, "tied_names": ["head.weight"]}
     bench = Bench(ParameterNotOptimized(), facts={W: tied, "head.weight": TRAINED})

@@ -25,6 +25,19 @@ def test_a_loss_like_that_of_the_mean() -> None:
     assert found(1.25) == []  # another loss, with terms of its own
 
 
+def test_a_table_of_embeddings_takes_many_indices() -> None:
+    def judged(rows: int) -> bool:
+        facts = FACTS | {"table.weight": {"module_type": "Embedding"}}
+        targets = np.tile(np.array([-1.0, 1.0], np.float32), 32)[:, None]
+        tables = {"table.weight": normal(rows, 4)}
+        bench, inputs = Bench(Underfitting(), facts=facts), {"x": np.arange(640).reshape(64, 10)}
+        rows_of = {"labels": {"label": targets}, "loop": rate(0.1), "inputs": inputs, "weights": tables}
+        return bool(bench.steps(90, losses={"loss": 1.0}, **rows_of))
+
+    assert judged(400)
+    assert not judged(700)  # 57,600 indices, of 70,000
+
+
 def test_what_learns_slowly_or_has_hardly_begun() -> None:
     assert found(1.05, fall=0.001) == []
     assert found(1.0, samples=16) == []

@@ -23,6 +23,22 @@ def test_a_decay_of_the_wrong_sign_is_found() -> None:
     assert moved(WeightGrowth(), 1.05, turns=0.01) == [16]
 
 
+def test_a_single_layer_that_grows_learns_a_scale() -> None:
+    def judged(still: int) -> list[int]:
+        names = ["a.weight", *(f"other{at}.weight" for at in range(still))]
+        bench, found = Bench(WeightGrowth(), facts=dict.fromkeys(names, FACTS["a.weight"])), []
+        for step in range(20):
+            weights = {name: normal(8, 64) for name in names}
+            weights["a.weight"] = normal(8, 64) * np.float32(1.05**step)
+            updates = {name: normal(8, 64, scale=1e-3, seed=step) for name in names}
+            updates["a.weight"] = weights["a.weight"] * np.float32(0.05 / 1.05)
+            found += bench.step(weights=weights, updates=updates)
+        return [one.step for one in found]
+
+    assert judged(still=0) == [16]
+    assert judged(still=1) == []
+
+
 def test_a_weight_that_grows_as_it_is_turned_learns() -> None:
     assert moved(WeightGrowth(), 1.05, turns=0.07) == []
 

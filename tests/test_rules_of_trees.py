@@ -85,6 +85,18 @@ def test_many_unused_features_are_but_worth_knowing(tmp_path: Path) -> None:
     assert (finding.rule, finding.kind, finding.severity.label) == ("LowFeatureImportance", "many", "info")
 
 
+def test_features_that_are_passed_over_at_every_split(tmp_path: Path) -> None:
+    x, y = noisy()
+    found = boosted(tmp_path / "a", np.c_[x, np.zeros((len(x), 45))], y)
+    assert [(one.kind, one.step, one.severity.label) for one in found] == [
+        ("many", 12, "info"),
+        ("most", 12, "warning"),
+    ]
+    # With few splits hardly any feature can be used.
+    found = boosted(tmp_path / "b", np.c_[x, np.zeros((len(x), 45))], y, max_depth=1)
+    assert [one.kind for one in found] == ["many"]
+
+
 def test_a_booster_recorded_by_hand(tmp_path: Path) -> None:
     x, y = noisy()
     matrix = xgboost.DMatrix(x, y, nthread=1)

@@ -173,7 +173,7 @@ def statistics_do_not_move(trial: Trial) -> None:
     Fit()(trial, model, trial.optimizer(model.parameters()), digits.batches())
 
 
-@CASES.fault("EvalModeInTraining", "TrainModeInEvaluation", onset=9)
+@CASES.fault("EvalModeInTraining", onset=9)
 def dropout_in_validation(trial: Trial) -> None:
     """model.eval() is missing: validation is done with dropout."""
     digits = data.digits()

@@ -1,4 +1,4 @@
-"""Healthy runs that look ill: what ../shared lists of them, each by itself."""
+"""Healthy runs that look ill, each by itself."""
 
 import torch
 from torch import Tensor, nn

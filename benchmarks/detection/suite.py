@@ -9,6 +9,7 @@ from benchmarks.detection import (
     faults_wiring,
     healthy,
     healthy_by_design,
+    healthy_in_practice,
     healthy_lookalikes,
 )
 from benchmarks.detection.case import Case
@@ -22,6 +23,7 @@ _FILES = (
     faults_structure,
     healthy,
     healthy_by_design,
+    healthy_in_practice,
     healthy_lookalikes,
 )
 CASES: dict[str, Case] = {case.name: case for file in _FILES for case in file.CASES.all}

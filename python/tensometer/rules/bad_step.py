@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.losses import came_back
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
 from tensometer.rules.window import pushed_number, usual
@@ -18,7 +19,7 @@ class BadStep(Rule):
     Condition: a loss is at least `times` its median over the last 20 captured steps, above it by at least `sigmas`
     robust deviations (1.48 MAD), and above every value of that time; the same is true of the norm of all gradients; and
     the loss is `worse` times its very first value or more, or the inputs' largest magnitude jumps in the same way; told
-    when the loss has come half the way back in the next step. Or:
+    when the loss has come three quarters of the way back in the next step (all but 1/4n of the way n steps later). Or:
     the inputs' largest magnitude is `input_times` the largest of the last 20 steps, whatever the loss says.
 
     Defaults: times 3, sigmas 8, worse 1, input_times 30. Batches differ by a factor of two, also late in a training,
@@ -69,7 +70,7 @@ class BadStep(Rule):
             usually = usual(state[f"loss {name}"])[0]
             state[f"jump {name}"] = [step.number, loss, usually] if jumps and gradient_jumps and bad else None
             yield self.about(
-                loss < (level + peak) / 2,
+                peak > level and came_back(level, peak, loss, max(1, step.number - at)),
                 "{tensor} jumped to {value:.3g} at step {at}, worse than it ever was, and the gradient with it",
                 at=at,
                 value=peak,

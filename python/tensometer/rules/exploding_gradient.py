@@ -16,14 +16,16 @@ _FIRST = 3
 class ExplodingGradient(Rule):
     """The gradient is far larger than weights are, or grows while the loss becomes worse.
 
-    Condition: with `g` the norm of all gradients, `w` the norm that weights of such shapes usually begin with:
-    `g >= level * w`; or `g >= growth` times
-    the least of its first three values, while the training loss is at least `worse` times its first value (where none
-    is plainly that: `g >= growth^2` times), for `patience` steps.
+    Condition: with `g` the norm of all gradients, `w` the norm that weights of such shapes usually begin with: `g >=
+    level * w * max(1, sqrt(first loss))`; or `g >= growth` times the least of its first three values, while the
+    training loss is at least `worse` times its first value (where none is plainly that: `g >= growth^2` times), for
+    `patience` steps. Before an update there is no loss of that step yet: that of the step before counts.
 
     Defaults: growth 10, worse 1.5, patience 3. In healthy runs the gradient grows up to fivefold as the loss begins to
     fall, and tenfold only behind plateaus: the loss is then below its first value. A run that diverges passes both in
-    two steps. level 1e4: healthy runs had at most 2, raw features as inputs 150, recurrent weights that blow up 4e5.
+    two steps. level 1e4: healthy runs had at most 2, raw features as inputs 150, recurrent weights that blow up 4e5. Of
+    a squared error the gradient is in proportion to the targets, as the loss's root is: targets in thousands have
+    gradients in thousands.
 
     Needs: `gradients`. Costs: two norms over tensors.
 
@@ -58,7 +60,10 @@ class ExplodingGradient(Rule):
             first = state["first"] = [*first, norm]
         least = min(first)
         found = training_loss(step)
-        loss = None if found is None else step.progress.losses.get(found[0])
+        name: str | None = state.get("loss") if found is None else found[0]
+        state["loss"] = name
+        loss = None if name is None else step.progress.losses.get(name)
+        level = self.level * max(1.0, loss.first if loss is not None else 1.0) ** 0.5
         worse = loss is None or loss.last >= self.worse * loss.first > 0
         limit = least * (self.growth if loss is not None else self.growth**2)
         yield self.about(
@@ -72,10 +77,10 @@ class ExplodingGradient(Rule):
             times=norm / least if least else 0.0,
         )
         yield self.about(
-            beside >= self.level,
+            beside >= level,
             "the gradient's norm is {value:.3g} times what weights of these shapes have",
             value=beside,
-            threshold=self.level,
+            threshold=level,
             step=step,
             kind="level",
             collection="gradients",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
-from tensometer.rules.losses import median, remember, spread, training_loss
+from tensometer.rules.losses import came_back, median, remember, spread, training_loss
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
 
@@ -18,7 +18,8 @@ class LossSpike(Rule):
 
     Condition: at some step, with m the median of the last 30 losses, d their deviation (median absolute) and x the
     largest of them: `loss - m > deviations d`, `> 4 (x - m)`, and `> share` of the first loss's size; told when the
-    loss has come half the way back in the next step, or at once if it is ten times above the first loss.
+    loss has come three quarters of the way back in the next step (all but 1/4n of the way n steps later), or at once if
+    it is ten times above the first loss.
 
     Defaults: 10 deviations, share 0.5. Losses of small batches have heavy tails, so that deviations alone fire on
     healthy runs; four times the largest excess of thirty steps is what such tails have once in thousands of steps, and
@@ -27,8 +28,8 @@ class LossSpike(Rule):
     Needs: `losses`, of which one is plainly what is trained. Costs: two medians of 30 numbers a step.
 
     Healthy look-alikes: noisy and heavy-tailed losses of small batches; a solved problem, whose loss of 0.001 jumps to
-    0.1 with a single hard sample; a change of the task, after which the loss takes two steps or more to come half the
-    way back; the first steps, which have no range yet.
+    0.1 with a single hard sample; a change of the task, after which the loss takes two steps or more to come that far
+    back; the first steps, which have no range yet.
 
     Example: `LossSpike(share=0.2)`
     """
@@ -57,7 +58,8 @@ class LossSpike(Rule):
         at, peak, level, limit = state.get("jump") or (step.number, loss, median(recent), self._limit(recent, first))
         peak = max(peak, loss)
         state["jump"], state["lasted"] = [at, peak, level, limit], state.get("lasted", 0) + 1
-        tells = loss < (level + peak) / 2 or loss > 10 * first
+        back = step.number > at and came_back(level, peak, loss, step.number - at)
+        tells = back or loss > 10 * first
         if tells or state["lasted"] > _LASTS:
             # What comes is another range than what was.
             state["jump"], state["lasted"], state["recent"] = None, 0, recent if tells else []

@@ -74,6 +74,15 @@ def spread(values: Sequence[float]) -> float:
     return 1.4826 * median([abs(value - middle) for value in values])
 
 
+def came_back(level: float, peak: float, value: float, steps: int) -> bool:
+    """Whether a loss that jumped from a level to a peak is back so many steps later: three quarters of the way or more.
+
+    Another task is learned, and its loss comes down as well, but seldom by as much in one step. The more steps have
+    passed since the peak, the less of the jump may be left.
+    """
+    return value - level <= 0.25 / steps * (peak - level)
+
+
 def trains_fully(step: Step, state: State) -> bool:
     """Whether the step trained at the full learning rate: it is neither rising to it nor has it decayed."""
     progress = step.progress

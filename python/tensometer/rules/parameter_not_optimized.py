@@ -8,7 +8,7 @@ from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
 from tensometer.rules.step import Group, Key, Step
-from tensometer.rules.tensors import by_tensor
+from tensometer.rules.tensors import by_tensor, is_trained
 from tensometer.rules.unchanged import unchanged
 
 
@@ -16,25 +16,27 @@ class ParameterNotOptimized(Rule):
     """A parameter is left out of training, or taken into it, against what the model declares.
 
     Condition, of a parameter: (`left_out`) it requires a gradient and gets a new one at each step, no optimizer has it
-    though there is one, and it does not change, for `patience` steps; (`no_gradient`) it requires a gradient and had
-    none since the beginning, for `missing_patience` steps; (`frozen`) it requires none and has none, and changes, for
+    though there is one, and it does not change, for `patience` steps; (`no_gradient`) it is to be trained and had no
+    gradient since the beginning, though its module was called, for `missing_patience` steps; (`unused`) the same of a
+    module that was not called, for `unused_patience` steps; (`frozen`) it requires none and has none, and changes, for
     `patience` steps; (`apart`) it was tied to another under one of its names, and is a tensor of its own now.
 
-    Defaults: patience 2, as what is declared leaves no doubt; missing_patience 8: experts, heads and layers that are
-    left out by chance get a gradient within some steps.
+    Defaults: patience 2, as what is declared leaves no doubt; missing_patience 8 and unused_patience 25: experts, heads
+    and layers that are left out by chance are called sooner or later. Where modules are not seen, 8 it is.
 
-    Needs: `weights`. Costs: three comparisons a weight.
+    Needs: `weights`. Looks at `gradients`, `activations`. Costs: three comparisons a weight.
 
     Healthy look-alikes: frozen weights (they do not change); copies that follow another network's weights, as teachers
     and targets do (there is a trained one of the same name and shape); copies of masters that an optimizer has (they
-    change); a GAN's turns (frozen for the other's turn, but with a gradient); a backbone under no_grad()
-    that still has the gradient of its last training (always the same); embeddings of unused rows.
+    change); a GAN's turns (frozen for the other's turn, but with a gradient); a backbone under no_grad() that no
+    optimizer has, though nobody has frozen it (no gradient, or always that of its last training); embeddings of unused
+    rows.
 
     Example: `ParameterNotOptimized(missing_patience=50)`
     """
 
     needs = ("weights",)
-    wants = ("gradients", "biases")
+    wants = ("gradients", "biases", "activations")
     causes = (
         "an optimizer that was built before a layer was replaced, or given a part of the model",
         "detach() or no_grad() between a layer and the loss",
@@ -45,6 +47,7 @@ class ParameterNotOptimized(Rule):
     severity: Severity = Severity.ERROR
     patience: int = 2
     missing_patience: int = 8
+    unused_patience: int = 25
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Compare what parameters do with their facts."""
@@ -56,7 +59,7 @@ class ParameterNotOptimized(Rule):
         left_out = (weights.each(_is_left_out) > 0) & fresh
         sentence = "{tensor} has a gradient of {value:.1e}, but no optimizer has it, and it does not change"
         yield Condition(weights, left_out & still & (norms > 0), sentence, norms, 0.0, kind="left_out")
-        yield self._without_gradient(step, state, weights, gradients)
+        yield from self._without_gradient(step, state, weights, gradients)
         changes = (weights.each(_is_frozen) > 0) & ~still & (norms == 0)
         if not state.get("compared", False):
             changes[:] = False
@@ -68,20 +71,27 @@ class ParameterNotOptimized(Rule):
         yield Condition(weights, changes, sentence, weights["l2"], 0.0, kind="frozen")
         yield self._apart(state, weights)
 
-    def _without_gradient(self, step: Step, state: State, weights: Group, gradients: Group) -> Condition:
+    def _without_gradient(self, step: Step, state: State, weights: Group, gradients: Group) -> Iterator[Condition]:
         for event in step.events:
             if event.kind == "gradients_missing":
                 state["missing"] = list(event.data["parameters"])
         had = state.of_tensors("had", len(step.catalogue), False)
         had[gradients.ids] = True
         missing = set(state.get("missing", ()))
-        holds = np.zeros(len(weights), bool)
+        without, called = np.zeros(len(weights), bool), np.ones(len(weights), bool)
         if missing and len(gradients):
-            holds = np.array([name in missing for name in weights.names]) & ~had[weights.ids]
-        sentence = "{tensor} is trainable, and never had a gradient in {value:.0f} captured steps"
+            without = np.array([name in missing for name in weights.names]) & ~had[weights.ids]
+            without &= weights.each(is_trained) > 0
+            modules = set(step.group("activations").names)
+            if modules:
+                called = np.array([name.rpartition(".")[0] in modules for name in weights.names])
         observed = float(step.progress.observed)
-        limit = self.missing_patience
-        return Condition(weights, holds, sentence, observed, limit, kind="no_gradient", patience=limit)
+        for kind, holds, limit, and_so in (
+            ("no_gradient", without & called, self.missing_patience, "never had a gradient"),
+            ("unused", without & ~called, self.unused_patience, "its module was never called"),
+        ):
+            sentence = f"{{tensor}} is trainable, and {and_so} in {{value:.0f}} captured steps"
+            yield Condition(weights, holds, sentence, observed, limit, kind=kind, patience=limit)
 
     def _apart(self, state: State, weights: Group) -> Condition:
         """Names under which tensors were known that had several, and that are tensors by themselves now."""

@@ -9,7 +9,7 @@ from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
 from tensometer.rules.losses import median, remember, spread, training_loss, trains_fully
 from tensometer.rules.state import State
-from tensometer.rules.step import Step
+from tensometer.rules.step import Key, Step
 
 _RECENT = 20
 _LOGARITHMIC = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss")
@@ -18,15 +18,16 @@ _LOGARITHMIC = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss")
 class Underfitting(Rule):
     """After many steps the training loss is that of the best constant prediction: nothing was learned from the inputs.
 
-    Condition: after `steps` steps at the full learning rate and `samples` labels, the median of the last 20 losses lies
-    between `share` and 1.2 times the loss of the best constant prediction, above `share` by twice its error, and is not
-    lower than that of the 20 before. For classes that loss is the entropy `-sum p ln p` of the labels seen (ln C for C
-    balanced classes), for a mean squared error it is their variance.
+    Condition: after `steps` steps at the full learning rate, `samples` labels and `visits` indices a row of the longest
+    table of embeddings, the median of the last 20 losses lies between `share` and 1.2 times the loss of the best
+    constant prediction, above `share` by twice its error, and is not lower than that of the 20 before. For classes that
+    loss is the entropy `-sum p ln p` of the labels seen (ln C for C balanced classes), for a mean squared error it is
+    their variance.
 
     Defaults: share 0.95, 60 steps and 2000 labels: healthy runs of nearly all our kinds are below half of the
     constant's loss by then, and noisy data that are learned well below 0.94 of it; with one or two samples a step they
-    have begun to learn after some hundreds. Up to 1.2, as a loss far above it is another one: a sum over samples, or
-    with terms of its own.
+    have begun to learn after some hundreds. visits 100: a row of a table learns only at its indices. Up to 1.2,
+    as a loss far above it is another one: a sum over samples, or with terms of its own.
 
     Needs: `losses`, of which one is plainly what is trained, and `labels`, so the loss module must be attached. Costs:
     two medians of 20 numbers a step.
@@ -40,7 +41,7 @@ class Underfitting(Rule):
     """
 
     needs = ("losses", "labels")
-    wants = ("inputs", "labels/classes")
+    wants = ("inputs", "labels/classes", "weights")
     causes = ("a model that is too small or cut off from its inputs", "labels that do not belong to the inputs")
     remedies = ("overfit a single batch first", "compare a few inputs with their labels", "try a larger model or rate")
 
@@ -48,6 +49,7 @@ class Underfitting(Rule):
     share: float = 0.95
     steps: int = 60
     samples: int = 2000
+    visits: int = 100
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Compare the last losses with that of the best constant prediction for the labels so far."""
@@ -60,7 +62,8 @@ class Underfitting(Rule):
         recent = remember(state, "recent", loss, 2 * _RECENT)
         labels = step.group("labels")
         state["samples"] = state.get("samples", 0) + (math.prod(labels.keys[0].shape[:1]) if len(labels) else 0)
-        enough = state["trained"] >= self.steps and state["samples"] >= self.samples
+        visited = self._visited(step, state)
+        enough = visited and state["trained"] >= self.steps and state["samples"] >= self.samples
         if constant is None or constant <= 0 or not enough or len(recent) < 2 * _RECENT:
             return
         late, early = recent[_RECENT:], recent[:_RECENT]
@@ -69,6 +72,12 @@ class Underfitting(Rule):
         sentence = "{tensor} is {value:.4g}, as if the inputs were not looked at: that would give {constant:.4g}"
         more = {"tensor": name, "collection": "losses", "constant": constant}
         yield self.about(holds, sentence, value=level, threshold=self.share * constant, step=step, **more)
+
+    def _visited(self, step: Step, state: State) -> bool:
+        inputs = step.group("inputs").where(_is_index)
+        state["indices"] = state.get("indices", 0) + int(inputs.sizes.sum())
+        rows = max(step.group("weights").each(_rows_of_embeddings).tolist(), default=0)
+        return not state["indices"] or bool(state["indices"] >= self.visits * rows)
 
     def _constant(self, step: Step, state: State) -> float | None:
         labels = step.group("labels")
@@ -95,3 +104,12 @@ class Underfitting(Rule):
         square += float(labels["l2"][0]) ** 2
         state["moments"] = [count, total, square]
         return max(square / count - (total / count) ** 2, 0.0) if math.isfinite(square) else 0.0
+
+
+def _is_index(key: Key) -> bool:
+    return key.dtype.startswith(("int", "uint"))
+
+
+def _rows_of_embeddings(key: Key) -> float:
+    """How many rows a table of embeddings has; 0 for other weights."""
+    return key.shape[0] if "Embedding" in str(key.facts.get("module_type")) else 0

@@ -62,7 +62,7 @@ class UpdatesTooSmall(Rule):
         most = max(state.get("most", 0.0), float(max(moved.tolist(), default=1.0)))
         state["most"] = most
         idle = progress.rate == 0
-        judged = not progress.rising and (idle or progress.full_rate)
+        judged = idle or progress.full_rate
         yield self.about(
             judged and most < self.least and bool(np.any(step.group("gradients")["l2"] > 0)),
             "a step changes no weight by more than {value:.1e} of its size; the learning rate is {rate:.1e}",

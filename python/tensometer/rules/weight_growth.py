@@ -18,7 +18,8 @@ class WeightGrowth(Rule):
 
     Condition: the norm of a trained weight matrix grows by at least `pace` of itself at each of 16 steps in a row, and
     at each by at least `outwards` of the update's norm; and over the last eight at least as much, beside itself, as
-    `steadily` times over the eight before. A weight counts as no smaller than such weights usually begin.
+    `steadily` times over the eight before. A weight counts as no smaller than such weights usually begin. Told if it is
+    true of more than half of the matrices.
 
     Defaults: pace 0.03, outwards 0.85, steadily 0.9. An update that learns turns a weight as well: in healthy runs by
     momentum, or by large rates, weights grew by 0.03 to 0.1 a step for more than 16 steps, but the share of the update
@@ -29,7 +30,8 @@ class WeightGrowth(Rule):
     Needs: `weights`, `updates`. Costs: a comparison of 32 numbers a matrix.
 
     Healthy look-alikes: weights that begin at zero (they count as of the usual size); the first steps of momentum, in
-    which updates become larger (they turn the weights); last layers of a regression whose targets are large.
+    which updates become larger (they turn the weights); single layers that learn a scale, as the last of a regression
+    whose targets are large.
 
     Example: `WeightGrowth(pace=0.05)`
     """
@@ -61,4 +63,5 @@ class WeightGrowth(Rule):
         total = np.exp(last[:, -1] - last[:, 0])
         sentence = "{tensor} has grown to {value:.2f} times its norm in 16 steps, ever as fast"
         holds = (steps >= np.log1p(self.pace)).all(1) & (outwards >= self.outwards).all(1) & steady
+        holds &= holds.mean() > 0.5
         yield Condition(weights, holds, sentence, total, (1 + self.pace) ** _STEPS)
