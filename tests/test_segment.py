@@ -262,3 +262,19 @@ def test_columns_of_the_wrong_length() -> None:
         _core.unpack({"mean": np.zeros(2)}, "l2", 3)
     with pytest.raises(ValueError, match="statistic: 'l3' is unknown"):
         _core.unpack({}, "l3", 3)
+
+
+def test_columns_of_any_layout(rng: np.random.Generator) -> None:
+    segment = decode_segment(encode_segment(records(rng, steps=1)))
+    plain = {name: np.array(column) for name, column in segment.columns.items()}
+    every_second = {name: np.repeat(column, 2)[::2] for name, column in plain.items()}
+    unaligned = {}
+    for name, column in plain.items():
+        memory = np.zeros(column.nbytes + 1, np.uint8)[1:]
+        memory[:] = column.view(np.uint8)
+        unaligned[name] = memory.view(column.dtype)
+    assert any(column.strides == (0,) for column in segment.columns.values())
+    for statistic in ("l2", "var", "nan", "mean"):
+        expected = _core.unpack(plain, statistic, segment.rows)
+        for columns in (segment.columns, every_second, unaligned):
+            np.testing.assert_array_equal(_core.unpack(columns, statistic, segment.rows), expected)

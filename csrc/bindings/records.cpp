@@ -77,24 +77,32 @@ py::dict pack_rows(const std::vector<const TensorSummary*>& rows, bool histogram
 
 py::dict pack(const py::iterable& tables, bool histograms) { return pack_rows(rows_of(tables), histograms); }
 
-// A column of the mapping as an array of its type; the value of an empty tensor where it is missing.
+// A column of the mapping as an array of its type; the value of an empty tensor where it is missing. One that is a single
+// value in every row need not be written out: NumPy's step of 0.
 template <class T>
 class Column {
  public:
   Column(const py::dict& columns, const char* name, T missing, std::size_t size) : missing_(missing) {
     if (!columns.contains(name)) return;
-    array_ = py::array_t<T, py::array::c_style>::ensure(columns[name]);
+    array_ = Array::ensure(columns[name]);
     if (!array_ || array_.ndim() != 1 || static_cast<std::size_t>(array_.size()) != size) {
       PyErr_Clear();
       throw py::value_error("columns: " + std::string(name) + " is not a column of " + std::to_string(size) +
                             " numbers");
     }
-    data_ = array_.data();
+    if (array_.strides(0) == 0 && size != 0) {
+      missing_ = *array_.data();
+    } else {
+      array_ = py::array_t<T, py::array::c_style>::ensure(array_);
+      if (!array_) throw py::error_already_set();
+      data_ = array_.data();
+    }
   }
   T operator[](std::size_t i) const { return data_ == nullptr ? missing_ : data_[i]; }
 
  private:
-  py::array_t<T, py::array::c_style> array_;
+  using Array = py::array_t<T, py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
+  Array array_;
   const T* data_ = nullptr;
   T missing_;
 };

@@ -304,13 +304,21 @@ def _column(payload: bytes, begin: int, place: dict[str, Any], known: str) -> Co
 
 def to_planes(column: Column) -> bytes:
     """First bytes of all elements, then second bytes, and so on: bytes that are alike lie together."""
-    return column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
+    elements = column.view(np.uint8).reshape(len(column), column.itemsize)
+    planes = np.empty(elements.shape[::-1], np.uint8)
+    # A plane at a time: a third of the time of a transposed copy.
+    for plane, byte in zip(planes, elements.T, strict=True):
+        plane[:] = byte
+    return planes.tobytes()
 
 
 def from_planes(payload: bytes, begin: int, dtype: "np.dtype[Any]", count: int) -> Column:
     """The elements of which to_planes() made bytes."""
-    planes = np.frombuffer(payload, np.uint8, count * dtype.itemsize, begin)
-    return np.ascontiguousarray(planes.reshape(dtype.itemsize, count).T).view(dtype).reshape(count)
+    planes = np.frombuffer(payload, np.uint8, count * dtype.itemsize, begin).reshape(dtype.itemsize, count)
+    elements = np.empty((count, dtype.itemsize), np.uint8)
+    for byte, plane in zip(elements.T, planes, strict=True):
+        byte[:] = plane
+    return elements.view(dtype).reshape(count)
 
 
 def _whole(columns: dict[str, Column], rows: int, name: str) -> dict[str, Column]:
