@@ -17,6 +17,7 @@ import tensometer
 from faulty_proxy import FaultyProxy
 from tensometer import Monitor, open_run
 from tensometer.store import Record, RunWriter, TensorKey
+from watching import until, watched
 
 # Of other libraries, about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -134,6 +135,25 @@ def test_a_reader_survives_a_bucket_that_is_away(proxy: FaultyProxy) -> None:
     proxy.fault = ""
     assert run.refresh() == 2
     assert run.series("x").steps.tolist() == [0, 1, 2, 3]
+
+
+def test_a_run_is_watched_through_a_bucket_that_goes_away(proxy: FaultyProxy) -> None:
+    url = "s3://runs/watched"
+    with watched(url) as (seen, outcome), Monitor(url, every=1, strict=True, flush_seconds=0.1) as monitor:
+        for step in range(40):
+            monitor.record("x", np.full(3, 19.0 if step in (10, 30) else 0.0))
+            monitor.step(loss=1.0)
+            if step == 20:
+                until(lambda: seen.steps == [10])
+                proxy.fault = "refuse"
+                until(lambda: len(seen.notes) == 1)
+                proxy.fault = ""
+    assert seen.steps == [10, 30]
+    assert outcome[0].failed == {}
+    with watched(url) as (again, _):
+        pass
+    assert again.steps == [10, 30]
+    assert len(fsspec.filesystem("s3").cat(f"{url}/findings.jsonl").splitlines()) == 2
 
 
 def test_a_bucket_that_never_answers_delays_nothing_for_long(proxy: FaultyProxy) -> None:
