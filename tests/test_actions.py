@@ -177,6 +177,12 @@ def test_a_request_in_the_run_stops_the_next_step(tmp_path: Path, monkeypatch: p
             monitor.step()
 
 
+def test_a_request_in_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no-run"):
+        actions.ask_to_stop(tmp_path / "no-run", "a mistyped path")
+    assert not (tmp_path / "no-run").exists()
+
+
 def test_looking_for_requests_costs_nothing(tmp_path: Path) -> None:
     with Monitor(tmp_path, every=1_000_000) as monitor:
         monitor.step()

@@ -76,7 +76,7 @@ def test_before_update_the_default_rules_stop_at_a_nan_in_the_data(tmp_path: Pat
             loss = nn.functional.cross_entropy(model(x), y)
             loss.backward()
             if number == 3:
-                with pytest.raises(StopTraining, match=r"step 3: NonFinite \(error\): the gradient of 0.weight"):
+                with pytest.raises(StopTraining, match=r"step 3: NonFinite \(fatal\): the gradient of 0.weight"):
                     optimizer.step()
                 break
             optimizer.step()

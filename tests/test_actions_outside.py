@@ -81,6 +81,13 @@ def test_a_webhook_is_tried_again_while_the_server_is_busy(server: Server) -> No
     assert "secret" not in sentence
 
 
+def test_a_webhook_at_the_end_of_a_training_is_tried_again_within_seconds(server: Server, tmp_path: Path) -> None:
+    server.codes = [503, 503, 200]
+    write_run(tmp_path, [11.0], rules=[TooLarge()], on_finding=actions.webhook(server.url, pauses=(0.05, 60.0)))
+    assert len(server.bodies) == 3
+    assert open_run(tmp_path).events("problem") == []
+
+
 @pytest.mark.parametrize("code", [400, 404, 302])
 def test_a_webhook_that_is_refused_is_not_tried_again(server: Server, code: int) -> None:
     server.codes = [code]

@@ -61,9 +61,11 @@ def test_default_rules_need_no_choice(tmp_path: Path) -> None:
         (["--rules", "missing.toml", "{run}"], "missing.toml: no such file or directory"),
         (["--rules", "{broken}", "{run}"], "AllZero: 'sahre' is unknown; did you mean 'share'?"),
         (["--rules", "{wrong}", "{run}"], "AllZero.share: 'much' is not a number"),
-        (["--webhook", "host/x", "{run}"], "url: a webhook begins with http://"),
-        (["--notify", "nothing://secret", "{run}"], "url: apprise does not understand this URL (nothing)"),
-        (["--command", "", "{run}"], "arguments: '' is no program"),
+        (["--rules", "{none}", "{run}"], "none.toml leaves no rule on"),
+        (["--webhook", "host/x", "{run}"], "--webhook: url: a webhook begins with http://"),
+        (["--notify", "nothing://secret", "{run}"], "--notify: url: apprise does not understand this URL (nothing)"),
+        (["--command", "", "{run}"], "--command: arguments: '' is no program"),
+        (["--command", 'x "', "{run}"], """--command: arguments: 'x "': No closing quotation"""),
         (
             ["--findings", "no/such/folder.jsonl", "{run}"],
             "--findings no/such/folder.jsonl: there is no folder no/such",
@@ -77,6 +79,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], sentenc
     write_run(tmp_path / "run", [1.0])
     (tmp_path / "broken.toml").write_text("[AllZero]\nsahre = 1.0\n")
     (tmp_path / "wrong.toml").write_text("[AllZero]\nshare = 'much'\n")
+    (tmp_path / "none.toml").write_text("only = []\n")
     (tmp_path / "latin.toml").write_bytes(b"#  \xe9\n")
     places = {f"{{{name}}}": str(tmp_path / path) for name, path in _PLACES.items()}
     result = run("watch", *[places.get(argument, argument) for argument in arguments])
@@ -86,7 +89,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], sentenc
     assert "secret" not in result.stderr
 
 
-_PLACES = {"run": "run", "broken": "broken.toml", "wrong": "wrong.toml", "latin": "latin.toml"}
+_PLACES = {"run": "run", "broken": "broken.toml", "wrong": "wrong.toml", "latin": "latin.toml", "none": "none.toml"}
 
 
 def test_a_file_of_rules_that_is_broken_is_one_sentence(tmp_path: Path) -> None:
@@ -97,6 +100,19 @@ def test_a_file_of_rules_that_is_broken_is_one_sentence(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "own.py: ZeroDivisionError: division by zero" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_rule_that_raises_is_no_success(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [1.0])
+    (tmp_path / "own.py").write_text(
+        "import tensometer\n@tensometer.rules.register\nclass Wrong(tensometer.Rule):\n    needs = ('custom',)\n"
+        "    def check(self, step, state):\n        return [1 / 0]\n"
+    )
+    (tmp_path / "rules.toml").write_text("files = ['own.py']\nonly = ['Wrong']\n")
+    result = run("watch", "--once", "--rules", tmp_path / "rules.toml", tmp_path / "run")
+    assert result.returncode == 2
+    assert result.stdout == f"{tmp_path / 'run'}: no findings in 1 step\n"
+    assert "rules that were asked no more, as they raised an exception: Wrong" in result.stderr
 
 
 def test_actions_of_the_command_line(tmp_path: Path, rules: Path) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tensometer.watch import Outcome
 
 _EPILOG = (
-    "exit codes: 0 no finding at or above --fail-on, 1 findings at or above it, 2 bad input or a run that cannot be "
-    "read, 130 interrupted, 143 terminated"
+    "exit codes: 0 no finding at or above --fail-on, 1 findings at or above it, 2 bad input, a run that cannot be read "
+    "or a rule that raised an exception, 130 interrupted, 143 terminated"
 )
 
 
@@ -30,6 +30,8 @@ def _watch(options: argparse.Namespace) -> int:
     if options.findings is not None:
         check_output(options.findings, [], "--findings")
     rules = _rules(options.rules)
+    if not rules:
+        raise ValueError(f"--rules: {options.rules} leaves no rule on")
     given = partial(_actions, options)
     given()  # what is wrong with them is said before anything is waited for
     chosen_options = Options(rules, options.once, options.findings, given, options.timeout)
@@ -39,9 +41,13 @@ def _watch(options: argparse.Namespace) -> int:
         write_text(stream, _summary(outcome))
     if outcome.failed:
         raise ValueError("; ".join(outcome.failed.values()))
-    if options.fail_on == "never" or outcome.worst is None:
-        return 0
-    return int(outcome.worst >= Severity.of(options.fail_on))
+    if options.fail_on != "never" and outcome.worst is not None and outcome.worst >= Severity.of(options.fail_on):
+        return 1
+    # Nothing that counts was found, but not everything was asked.
+    broken = dict.fromkeys(name for status in outcome.statuses.values() for name in status.broken)
+    if broken:
+        raise ValueError(f"rules that were asked no more, as they raised an exception: {', '.join(broken)}")
+    return 0
 
 
 def _rules(path: Path | None) -> Sequence[Rule]:
@@ -57,9 +63,17 @@ def _actions(options: argparse.Namespace) -> "Sequence[Action]":
     from tensometer import actions
 
     act_on = Severity.of(options.act_on)
-    made = [actions.webhook(url, severity=act_on) for url in options.webhook]
-    made += [actions.command(text, severity=act_on) for text in options.commands]
-    made += [actions.notify(url, severity=act_on) for url in options.notify]
+    made: list[Action] = []
+    for option, make, given in (
+        ("--webhook", actions.webhook, options.webhook),
+        ("--command", actions.command, options.commands),
+        ("--notify", actions.notify, options.notify),
+    ):
+        for text in given:
+            try:
+                made.append(make(text, severity=act_on))
+            except ValueError as error:
+                raise ValueError(f"{option}: {error}") from error
     if options.stop_training:
         made.append(actions.request_stop(severity=max(act_on, Severity.ERROR)))
     return made

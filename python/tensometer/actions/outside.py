@@ -20,6 +20,7 @@ from tensometer.extras import require
 from tensometer.rules import Finding, Severity
 from tensometer.store import open_place
 from tensometer.store.layout import STOP_FILE
+from tensometer.store.listing import about_of
 
 # Seconds between attempts at what may be away for a while.
 PAUSES = (1.0, 4.0, 16.0, 60.0)
@@ -92,7 +93,10 @@ def command(arguments: str | Sequence[str], *, timeout: float = 60.0, **limits: 
     than `timeout` seconds (then it is killed, with all that it has started), is a failure.
     """
     seconds = checked_timeout(timeout)
-    given = shlex.split(arguments) if isinstance(arguments, str) else arguments
+    try:
+        given = shlex.split(arguments) if isinstance(arguments, str) else arguments
+    except ValueError as error:
+        raise ValueError(f"arguments: {arguments!r:.100}: {error}") from None
     if not isinstance(given, list | tuple) or not given or not all(isinstance(one, str) for one in given):
         raise ValueError(f"arguments: {arguments!r:.100} is no program with its arguments")
 
@@ -159,7 +163,10 @@ def signal_process(process: int, number: int = signal.SIGTERM, **limits: Unpack[
         raise TypeError(f"process: {process!r} is not the number of a process")
     if process < 2:  # 0 and less are groups of processes, 1 is the first of all
         raise ValueError(f"process: {process} is not the number of a process")
-    chosen = signal.Signals(number)
+    try:
+        chosen = signal.Signals(number)
+    except ValueError:
+        raise ValueError(f"number: {number!r} is no signal") from None
     given = Limits.of(limits, severity=Severity.ERROR)
     return Action(f"signal {chosen.name} to {process}", lambda finding, run: os.kill(process, chosen), given)
 
@@ -180,11 +187,13 @@ def request_stop(run: str | os.PathLike[str] = "", **limits: Unpack[Filter]) -> 
 
 
 def ask_to_stop(run: str | os.PathLike[str], reason: str, *, step: int | None = None) -> None:
-    """Leave the request in a run; see docs/format.md. OSError if that cannot be done.
+    """Leave the request in a run; see docs/format.md. FileNotFoundError where there is none, OSError if that fails.
 
     step: what the request is about: a launch of the run that begins behind it does not heed it.
     """
+    place = open_place(run)
+    about_of(place)
     request = {"request": "stop", "reason": reason, "time": time.time(), "id": uuid.uuid4().hex}
     if step is not None:
         request["step"] = step
-    open_place(run).write(STOP_FILE, json.dumps(request).encode() + b"\n", replace=True)
+    place.write(STOP_FILE, json.dumps(request).encode() + b"\n", replace=True)

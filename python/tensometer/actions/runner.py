@@ -13,6 +13,8 @@ from tensometer.rules import Finding
 
 # So many findings wait for an action that takes its time; further ones are failures.
 _WAITING = 1000
+# The longest pause, in seconds, before another attempt when the training is over.
+_LAST_PAUSE = 2.0
 # So many different failures are told.
 _MOST_TOLD = 100
 
@@ -95,7 +97,7 @@ class Runner:
                 self._told(sentence)
 
     def close(self, timeout: float) -> None:
-        """Wait until everything is done, for so many seconds in all. What has failed by then is tried once more."""
+        """Wait until everything is done, for so many seconds in all; pauses before further attempts are short then."""
         end = time.monotonic() + timeout
         for worker in self._workers.values():
             worker.finish()
@@ -131,7 +133,7 @@ class _Worker:
             self._changed.notify()
 
     def finish(self) -> None:
-        """No more pauses, and the end when all is done."""
+        """No more long pauses, and the end when all is done."""
         if os.getpid() == self._process:
             with self._changed:
                 self._closing = True
@@ -165,8 +167,12 @@ class _Worker:
             except PermanentError:
                 raise
             except Exception:  # perhaps it passes
-                if self._closing:
-                    raise
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, pause)
+                self._wait(pause)
         self._action.do(finding, self._run)
+
+    def _wait(self, pause: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, pause)
+            closing = self._closing
+        if closing:
+            time.sleep(min(pause, _LAST_PAUSE))

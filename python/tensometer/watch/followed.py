@@ -26,7 +26,7 @@ _LASTING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 @dataclass
 class Status:
-    """What is known of a run. sentence: why nothing is known at present, or ""."""
+    """What is known of a run. sentence: why nothing is known at present, or "". broken: rules that have raised."""
 
     run: str
     step: int = -1
@@ -35,6 +35,7 @@ class Status:
     begun: bool = False
     ended: bool = False
     sentence: str = ""
+    broken: tuple[str, ...] = ()
 
 
 class Followed:
@@ -70,6 +71,7 @@ class Followed:
         # Not written yet; of those, so many are acted on already.
         self._waiting: list[Finding] = []
         self._acted = 0
+        self._broken: list[str] = []
         # Why the run cannot be read ("run"), or findings not be written ("file"), and since when.
         self._trouble: dict[str, str] = {}
         self._since: dict[str, float] = {}
@@ -130,7 +132,8 @@ class Followed:
         if replay is None:
             return Status(self.url, sentence=sentence or "there is no run yet")
         ended = replay.ended and "run" not in self._trouble and not replay.waits
-        return Status(self.url, replay.last_step, replay.observed, replay.ranks, True, ended, sentence)
+        reached = (replay.last_step, replay.observed, replay.ranks)
+        return Status(self.url, *reached, True, ended, sentence, tuple(self._broken))
 
     @property
     def done(self) -> bool:
@@ -175,6 +178,7 @@ class Followed:
             self._note(f"{self.url}: is back" if what == "run" else f"{self.url}: findings are written again")
 
     def _rule_failed(self, rule: Rule, error: Exception) -> None:
+        self._broken.append(rule.name)
         self._note(f"{self.url}: the rule {rule.name} is asked no more: {type(error).__name__}: {error}")
 
     def close(self) -> None:
