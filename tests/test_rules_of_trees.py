@@ -97,6 +97,17 @@ def test_features_that_are_passed_over_at_every_split(tmp_path: Path) -> None:
     assert [one.kind for one in found] == ["many"]
 
 
+def test_errors_of_a_regression_are_losses(tmp_path: Path) -> None:
+    x, y = noisy()
+    held = (xgboost.DMatrix(x, np.random.default_rng(7).permutation(y), nthread=1), "validation")
+    found: list[Finding] = []
+    callback = MonitorCallback(tmp_path, every=1, strict=True, rules=True, on_finding=found.append)
+    parameters = {"nthread": 1, "max_depth": 5, "eval_metric": ["mape", "rmse"]}
+    xgboost.train(parameters, xgboost.DMatrix(x, y), 60, evals=[held], callbacks=[callback], verbose_eval=False)
+    assert {"validation-rmse", "validation-mape"} == {key.name for key in open_run(tmp_path).tensors("losses")}
+    assert not any("Overtraining" in finding.sentence for finding in found)  # not among those that are not judged
+
+
 def test_a_booster_recorded_by_hand(tmp_path: Path) -> None:
     x, y = noisy()
     matrix = xgboost.DMatrix(x, y, nthread=1)

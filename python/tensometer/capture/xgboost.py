@@ -1,9 +1,12 @@
 """XGBoost: a callback for xgboost.train, xgboost.cv and the estimators with scikit-learn's interface."""
 
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from tensometer.capture.callbacks import MonitoredLoop
 from tensometer.capture.xgboost_booster import record_booster
@@ -13,6 +16,8 @@ from tensometer.monitor import Monitor
 __all__ = ["MonitorCallback", "record_booster"]
 
 _xgboost = require("xgboost", extra="xgboost", purpose="tensometer.capture.xgboost")
+# Metrics that are objectives of xgboost as well, of which less is better.
+_OBJECTIVE = re.compile(r"logloss|rmsle|rmse|mae|mape|mphe|nloglik|deviance|quantile")
 _Callback: Any = _xgboost.callback.TrainingCallback
 
 
@@ -22,8 +27,9 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
     monitor: a Monitor, which stays open, or the path or URL of a run, whose monitor is closed when training is over.
     evals: matrices and their names whose predictions and labels are recorded, as xgboost.train takes them. settings:
     those of the Monitor that is made. Recorded are the evaluation metrics as `validation-logloss` (in the collection
-    `losses` if "loss" is in the name, else `metrics`; of xgboost.cv the mean, and as `test-logloss-std` the deviation),
-    and what record_booster tells: trees, importances, predictions. TypeError or ValueError for wrong arguments.
+    `losses` if trees are grown to make it small, as logloss, rmse, mae, deviance and likelihoods, else `metrics`; of
+    xgboost.cv the mean, and as `test-logloss-std` the deviation), and what record_booster tells: trees, importances,
+    predictions. TypeError or ValueError for wrong arguments.
     """
 
     def __init__(
@@ -62,7 +68,10 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
             for metric, history in metrics.items():
                 name, last = f"{matrix}-{metric}", history[-1]
                 if isinstance(last, tuple):
-                    self._loop.log({name: last[0], f"{name}-std": last[1]})
+                    last, deviation = last
+                    self._loop.log({f"{name}-std": deviation})
+                if _OBJECTIVE.search(metric) and self._loop.monitor is not None:
+                    self._loop.monitor.record(name, np.float64(last), collection="losses")
                 else:
                     self._loop.log({name: last})
         if self._loop.monitor is not None and not _is_cross_validation(model):
