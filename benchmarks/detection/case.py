@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ PLAIN = ("sgd", "momentum")
 ADAPTIVE = ("adam", "adamw", "rmsprop")
 # Rules are tuned on these seeds. On others the programs have other widths and optimizers.
 TUNED_SEEDS = (0, 1)
+REFERENCE = "reference"
 _WIDTHS = (0.5, 0.75, 1.5, 2.0)
 
 
@@ -50,6 +51,10 @@ class Trial:
     def monitor(self, **settings: Any) -> Monitor:
         """The monitor of the run, or of one of its ranks."""
         return Monitor(self.place, **self.settings, **settings)
+
+    def first(self) -> "Trial":
+        """The trial of a run that this one repeats, by the same choices."""
+        return replace(self, place=self.place.parent / REFERENCE)
 
     def width(self, usual: int) -> int:
         """A width near the usual one: that itself on the seeds that rules are tuned on."""

@@ -220,3 +220,15 @@ def loader_that_hangs(trial: Trial) -> None:
 
     with mock.patch("time.time", clock):
         Fit(steps=40, before=at(20, hang))(trial, model, trial.optimizer(model.parameters()), digits.batches())
+
+
+@CASES.fault("DifferentAcrossRuns", onset=10)
+def not_what_it_was(trial: Trial) -> None:
+    """A run is repeated, and from step 10 on its rate is another."""
+    wide = trial.width(64)
+    for one in (trial.first(), trial):
+        torch.manual_seed(trial.seed)
+        digits, model = data.digits(), mlp(64, wide, 10)
+        later = 0.7 if trial.broken and one is trial else 1.0
+        fit = Fit(steps=40, schedule=lambda step, later=later: later if step >= 10 else 1.0)  # type: ignore[misc]
+        fit(one, model, trial.optimizer(model.parameters()), digits.batches())

@@ -15,7 +15,7 @@ from tensometer import capture
 from tensometer.capture.config import MonitorConfig
 from tensometer.rules import default
 
-from benchmarks.detection.case import Case, Trial
+from benchmarks.detection.case import REFERENCE, Case, Trial
 
 HERE = Path(__file__).parent
 RUNS = HERE.parents[1] / "build" / "detection"
@@ -37,6 +37,11 @@ class Recorded:
     broken: bool
     place: Path
     onset: int
+
+    @property
+    def reference(self) -> Path:
+        """Where the run that it repeats lies, if it does."""
+        return self.place.parent / REFERENCE
 
     @property
     def label(self) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tensometer.replay import Replay
-from tensometer.rules import Finding, Rule, Severity, known
+from tensometer.rules import Finding, Rule, Severity
+from tensometer.rules.different_across_runs import DifferentAcrossRuns
 
 from benchmarks.detection.record import Recorded
 
@@ -42,12 +43,14 @@ class Verdict:
 
 
 def judged(run: Recorded, rules: Sequence[Rule]) -> Verdict:
-    """What rules say of a run."""
+    """What rules say of a run, and if there is another to compare it with, whether it differs."""
     verdict = Verdict(run)
 
     def failed(rule: Rule, error: Exception) -> None:
         verdict.failures.append(f"{rule.name} fails on {run.label}: {type(error).__name__}: {error}")
 
+    if run.reference.exists():
+        rules = [*rules, DifferentAcrossRuns(reference=str(run.reference))]
     verdict.alarms = [one for one in Replay(run.place, rules, told=failed).follow() if one.severity >= LEAST]
     # Of several ranks, one rank after another.
     verdict.alarms.sort(key=lambda one: one.step)
@@ -96,11 +99,10 @@ class Score:
             steps = statistics.median(first - one.run.onset for one, first in found) if found else None
             wrong = sum(_has(one.late, name) for one in self.faults if name not in one.run.case.accepted)
             counts = [sum(_has(one.early, name) for one in part) for part in (self.faults, self.twins, self.healthy)]
-            absent = "" if name in known() else "  (no such rule yet)"
             median = "-" if steps is None else f"{steps:g}"
             lines.append(
                 f"{name:{width}}  {len(found):>5}/{len(planted):<7}  {alone:>5}  {median:>5}  {wrong:>5}"
-                f"  {counts[0]:>5}  {counts[1]:>5}  {counts[2]:>7}{absent}"
+                f"  {counts[0]:>5}  {counts[1]:>5}  {counts[2]:>7}"
             )
         return lines
 
