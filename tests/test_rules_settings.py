@@ -1,5 +1,6 @@
 """Rules that are chosen by settings, and mistakes in them: each error says where and what was found."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import tensometer
 from rule_steps import Bench, normal
 from tensometer import Monitor
 from tensometer.rules import Condition, Rule, Severity, State, Step, chosen, from_file, known, register, registry
+from tensometer.rules.all_zero import AllZero
 from tensometer.rules.non_finite import NonFinite
 
 
@@ -111,8 +113,48 @@ def test_a_setting_may_be_below_zero_where_its_default_is() -> None:
         least: float = -0.5
 
     assert Cosine(least=-0.9).least == -0.9
-    with pytest.raises(ValueError, match=r"Large\.limit: -1 is not a number from 0"):
+    with pytest.raises(ValueError, match=r"Large\.limit: -1 is not a finite number from 0"):
         Large(limit=-1)
+    with pytest.raises(ValueError, match=r"Large\.limit: inf is not a finite number from 0"):
+        Large(limit=math.inf)
+
+
+def test_what_becomes_worse_is_told_at_once() -> None:
+    class Worse(Rule):
+        """Holds at every step, and is an error from the third on."""
+
+        needs = ("custom",)
+
+        def check(self, step: Step, state: State) -> Iterator[Condition]:
+            severity = Severity.ERROR if step.number >= 2 else Severity.WARNING
+            yield self.about(True, "so it is", value=1.0, threshold=0.0, step=step, severity=severity)
+
+    found = Bench(Worse(cooldown=4)).steps(8, custom={"x": 1.0})
+    assert [(one.step, one.severity.label, one.repeated) for one in found] == [
+        (0, "warning", False),
+        (2, "error", False),
+        (6, "error", True),
+    ]
+
+
+def test_what_a_rule_has_not_declared_it_cannot_read() -> None:
+    class Silent(Rule):
+        """Reads what may never be captured."""
+
+        needs = ("losses",)
+
+        def check(self, step: Step, state: State) -> Iterator[Condition]:
+            rows = self.rows(step, "updates")
+            yield Condition(rows, rows["l2"] > 0, "{tensor}", rows["l2"], 0.0)
+
+    with pytest.raises(ValueError, match="'updates' is not among what Silent needs and wants"):
+        Bench(Silent()).step(losses={"loss": 1.0})
+
+
+def test_a_part_of_a_whole_is_at_most_one() -> None:
+    with pytest.raises(ValueError, match=r"AllZero\.share: 65 is a part of a whole, at most 1"):
+        chosen({"AllZero": {"share": 65}})
+    assert chosen({"only": ["AllZero"], "AllZero": {"share": 1}})[0] == AllZero(share=1)
 
 
 def test_a_setting_needs_a_default() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Rule:
     # Whether it compares ranks: then it is asked by check_ranks(), where a run is read (tensometer.replay), and not in
     # the processes that train, which see their own rank alone.
     across_ranks: ClassVar[bool] = False
+    # Settings that are parts of a whole: from 0 to 1.
+    fractions: ClassVar[tuple[str, ...]] = ()
     # Whether it is one of the default set.
     by_default: ClassVar[bool] = True
     causes: ClassVar[tuple[str, ...]] = ()
@@ -126,8 +129,11 @@ class Rule:
     def rows(self, step: Step, group: str, phase: str = TRAIN, where: Where | None = None) -> Group:
         """The rows of a group that the rule's own include, exclude, module_types and collections let in.
 
-        where: a function that lets keys in, and lives on: not a lambda made at each call.
+        where: a function that lets keys in, and lives on: not a lambda made at each call. ValueError for a group that
+        the rule has not declared.
         """
+        if group not in self.needs and group not in self.wants:
+            raise ValueError(f"{group!r} is not among what {self.name} needs and wants, so it may never be captured")
         found = step.group(group, phase)
         if where is not None:
             found = found.where(where)
@@ -241,6 +247,8 @@ def check_settings(rule: Rule) -> None:
                 raise TypeError(f"{place}: {value!r} is not true or false")
         elif isinstance(one.default, int | float):
             _check_number(place, value, whole=isinstance(one.default, int), signed=one.default < 0)
+            if one.name in rule.fractions and value > 1:
+                raise ValueError(f"{place}: {value!r} is a part of a whole, at most 1")
     for name in ("include", "exclude"):
         _check_expression(f"{rule.name}.{name}", getattr(rule, name))
     if rule.patience < 1:
@@ -268,8 +276,8 @@ def _checked_names(place: str, given: object) -> tuple[str, ...] | None:
 def _check_number(place: str, value: object, *, whole: bool, signed: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise TypeError(f"{place}: {value!r} is not a {'whole ' if whole else ''}number")
-    if value != value or (value < 0 and not signed):  # NaN too
-        raise ValueError(f"{place}: {value!r} is not a number{'' if signed else ' from 0'}")
+    if not math.isfinite(value) or (value < 0 and not signed):
+        raise ValueError(f"{place}: {value!r} is not a finite number{'' if signed else ' from 0'}")
 
 
 def _check_expression(place: str, value: object) -> None:

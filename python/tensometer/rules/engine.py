@@ -239,16 +239,20 @@ class Engine:
         streaks = track.state.of_tensors("streaks", count, 0)
         since = track.state.of_tensors("since", count, -1)
         told = track.state.of_tensors("told", count, -1)
+        worst = track.state.of_tensors("worst", count, -1)
+        severity = rule.severity if condition.severity is None else condition.severity
         streak = np.where(holds, streaks[ids] + 1, 0)
         streaks[ids] = streak
         since[ids[streak == 1]] = step.number
         ripe = streak >= (rule.patience if condition.patience is None else condition.patience)
-        first = ripe & (told[ids] < 0)
-        again = ripe & (told[ids] >= 0) & (step.number - told[ids] >= cooldown)
+        # What has become worse is as new as what was not there before.
+        first = ripe & (worst[ids] < int(severity))
+        again = ripe & ~first & (step.number - told[ids] >= cooldown)
         chosen = np.flatnonzero(first if first.any() else again)
         if not len(chosen):
             return None
         told[ids[chosen]] = step.number
+        worst[ids[chosen]] = np.maximum(worst[ids[chosen]], int(severity))
         window = (int(since[ids[chosen[0]]]), step.number)
         return _finding(rule, condition, chosen.tolist(), step, window, repeated=not first.any())
 
