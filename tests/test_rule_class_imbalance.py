@@ -35,6 +35,19 @@ def test_a_rare_class_is_found_once_enough_labels_were_seen() -> None:
     assert "class 2" in finding.sentence  # type: ignore[attr-defined]
 
 
+def test_labels_of_a_single_class() -> None:
+    def steps(others: int) -> list[int]:
+        bench, found = Bench(ClassImbalance()), []
+        for _ in range(20):
+            labels = np.full(32, 3)
+            labels[:others] = 1
+            found += [one.step for one in judged(bench, labels)]  # type: ignore[attr-defined]
+        return found
+
+    assert steps(others=0) == [15]  # of 512 labels
+    assert steps(others=4) == []
+
+
 @pytest.mark.parametrize("classes", [2, 4, 100])
 def test_balanced_classes_and_mild_differences_are_none(classes: int) -> None:
     bench = Bench(ClassImbalance())

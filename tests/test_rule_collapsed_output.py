@@ -47,6 +47,34 @@ def test_probabilities_for_cross_entropy() -> None:
     assert found(*[step(probabilities, CLASSES)] * 5, facts={}) == []  # a loss of one's own
 
 
+def test_probabilities_for_binary_cross_entropy_that_takes_logits() -> None:
+    logits, labels = normal(32, 1), (np.arange(32) % 2).astype(np.float32)[:, None]
+    of_logits = {"prediction": {"module_type": "BCEWithLogitsLoss"}}
+    sigmoid = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    assert found(*[step(sigmoid, labels)] * 12, facts=of_logits) == [("logits", 9)]
+    assert found(*[step(sigmoid - 0.3, labels)] * 12, facts=of_logits) == []
+    assert found(*[step(0.4 * sigmoid, labels)] * 12, facts=of_logits) == []  # logits that are small yet
+    assert found(*[step(sigmoid, labels)] * 12, facts={"prediction": {"module_type": "BCELoss"}}) == []
+
+
+def test_what_is_no_logarithm_for_the_negative_log_likelihood() -> None:
+    facts = {"prediction": {"module_type": "NLLLoss"}}
+    logits = normal(32, 3)
+    odds = np.exp(logits)
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    assert found(*[step(logits, CLASSES)] * 4, facts=facts) == [("logarithms", 1)]
+    assert found(*[step(probabilities, CLASSES)] * 4, facts=facts) == [("logarithms", 1)]
+    assert found(*[step(np.log(probabilities), CLASSES)] * 4, facts=facts) == []
+
+
+def test_targets_beyond_what_a_sigmoid_reaches() -> None:
+    facts = {"prediction": {"module_type": "MSELoss"}}
+    outputs, targets = np.linspace(0.5, 0.99, 32, dtype=np.float32)[:, None], normal(32, 1, scale=9)
+    assert found(*[step(outputs, targets)] * 12, facts=facts) == [("bounded", 9)]
+    assert found(*[step(outputs, 0.05 * targets)] * 12, facts=facts) == []
+    assert found(*[step(outputs * (0.9 + 0.05 * at), targets) for at in range(12)], facts=facts) == []
+
+
 @pytest.mark.parametrize(
     ("one", "other", "wrong"),
     [((32, 1), (32,), True), ((32, 1), (32, 1), False), ((32,), (32,), False), ((32, 1), (1,), False)],

@@ -33,4 +33,22 @@ def test_an_optimizer_that_never_steps() -> None:
     assert found(40, gradients=WEIGHT, loop=idle) == [("idle", 32)]
     bench = Bench(Unchanged(), facts={"a.weight": TRAINED})
     bench.step(weights={"a.weight": normal(8, 8, seed=1)}, loop=rate(0.1))
-    assert bench.steps(40, weights=WEIGHT, gradients=WEIGHT, loop=idle) == []
+    assert bench.steps(31, weights=WEIGHT, gradients=WEIGHT, loop=idle) == []
+
+
+def test_an_optimizer_that_has_stopped() -> None:
+    def stops(period: int, count: int, *, trains: bool = True) -> list[tuple[str, int]]:
+        """Of one that stepped at every so many steps, five times, and then was idle for a count of steps."""
+        bench, findings = Bench(Unchanged(), facts={"a.weight": TRAINED}), []
+        for step in range(5 * period + count):
+            steps = step < 5 * period and step % period == 0
+            weights = {"a.weight": normal(8, 8, seed=min(step // period, 4))}
+            loop = {"learning_rate/0": 0.1, "optimizer_steps": float(steps)}
+            inputs = {"inputs": {"input.0": normal(8, 4)}} if trains else {}
+            findings += bench.step(weights=weights, losses={"loss": 1.0}, loop=loop, **inputs)
+        return [(one.kind, one.step) for one in findings]
+
+    assert stops(1, 40) == [("stopped", 36)]
+    assert stops(1, 40, trains=False) == []
+    assert stops(20, 56) == []  # 75 steps without an update, of 19 between two
+    assert stops(20, 60) == [("stopped", 156)]

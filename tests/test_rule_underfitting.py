@@ -8,7 +8,7 @@ from tensometer.rules.underfitting import Underfitting
 FACTS = {"label": {"module_type": "MSELoss"}}
 
 
-def found(level: float, count: int = 70, samples: int = 64, fall: float = 0.0, rates: float = 0.1) -> list[int]:
+def found(level: float, count: int = 110, samples: int = 64, fall: float = 0.0, rates: float = 0.1) -> list[int]:
     """The steps of findings where the loss is so much of the targets' variance, and falls by so much a step."""
     targets = normal(samples, 1)
     targets = (targets - targets.mean()) / np.float32(targets.std())
@@ -20,8 +20,8 @@ def found(level: float, count: int = 70, samples: int = 64, fall: float = 0.0, r
 
 
 def test_a_loss_like_that_of_the_mean() -> None:
-    assert found(0.97) == [61]
-    assert found(0.93) == []
+    assert found(0.985) == [101]
+    assert found(0.975) == []
     assert found(1.25) == []  # another loss, with terms of its own
 
 
@@ -32,10 +32,10 @@ def test_a_table_of_embeddings_takes_many_indices() -> None:
         tables = {"table.weight": normal(rows, 4)}
         bench, inputs = Bench(Underfitting(), facts=facts), {"x": np.arange(640).reshape(64, 10)}
         rows_of = {"labels": {"label": targets}, "loop": rate(0.1), "inputs": inputs, "weights": tables}
-        return bool(bench.steps(90, losses={"loss": 1.0}, **rows_of))
+        return bool(bench.steps(130, losses={"loss": 1.0}, **rows_of))
 
-    assert judged(400)
-    assert not judged(700)  # 57,600 indices, of 70,000
+    assert judged(600)
+    assert not judged(900)  # 83,200 indices, of 90,000
 
 
 def test_what_learns_slowly_or_has_hardly_begun() -> None:

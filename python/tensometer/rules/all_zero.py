@@ -24,6 +24,7 @@ class AllZero(Rule):
     Example: `AllZero(patience=5, exclude="adapter")`
     """
 
+    fractions = ("share",)
     needs = ("activations",)
     wants = ("inputs",)
     causes = ("inputs that are zero or were masked away", "a layer whose units are all dead", "weights that are zero")

@@ -30,6 +30,7 @@ class AttentionCollapse(Rule):
     Example: `AttentionCollapse(share=0.9)`
     """
 
+    fractions = ("share",)
     needs = ("activations",)
     expected = False
     causes = ("logits that are not divided by the root of the width", "queries and keys that grow", "a rate too large")

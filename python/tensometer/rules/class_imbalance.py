@@ -18,12 +18,13 @@ class ClassImbalance(Rule):
     """Some classes are so rare among the labels that a classifier gains little by learning them; or batches are sorted.
 
     Condition: with n labels of the most frequent class and m of the rarest, `(n - 3 sqrt(n)) / (m + 3 sqrt(m)) > ratio`
-    over all labels seen, once there were `labels` of them. `sorted`: in seven of the last eight batches of at least
-    16 labels nine tenths have a single class, and it is not the same one in all.
+    over all labels seen, once there were `labels` of them. `single`: the first `single` labels and all that came so far
+    are of one class. `sorted`: in seven of the last eight batches of at least 16 labels nine tenths have a single
+    class, and it is not the same one in all.
 
     Defaults: ratio 10 as in Amazon SageMaker Debugger's ClassImbalance. Three standard deviations of a count are taken
     off on both sides, as few labels of many balanced classes differ by chance; with them 200 labels tell what is told
-    there by 500.
+    there by 500. single 500: that so many labels are alike is no chance, nor a class that is rare.
 
     Needs: `labels` of a classifier whose loss module is attached (the events `classes`), and `inputs`. Costs: some ten
     microseconds a step and a sum over classes.
@@ -47,6 +48,7 @@ class ClassImbalance(Rule):
 
     ratio: float = 10.0
     labels: int = 200
+    single: int = 500
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Add the labels of this step, and compare the classes that go through the whole of training."""
@@ -61,6 +63,11 @@ class ClassImbalance(Rule):
             found.add(event)
         yield self._sorted(step, events, state)
         seen = found.seen
+        kinds = np.flatnonzero(found.counts)
+        alone = seen >= self.single and len(kinds) == 1
+        sentence = "all {value:.0f} labels so far are of class {only}"
+        about = {"only": int(kinds[0]) if len(kinds) else 0, "kind": "single"}
+        yield self.about(alone, sentence, value=seen, threshold=self.single, step=step, **about)
         steady = np.flatnonzero((found.first >= 0) & (found.first <= seen / 4) & (found.last >= 0.75 * seen))
         if seen < self.labels or len(steady) < 2:
             return

@@ -35,6 +35,7 @@ class ClassifierConfusion(Rule):
     Example: `ClassifierConfusion(confused=0.1)`
     """
 
+    fractions = ("learned", "confused")
     needs = ("labels", "predictions")
     wants = ("labels/classes",)
     causes = ("labels of one class that are given to another", "classes that look alike to the model")

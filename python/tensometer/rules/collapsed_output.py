@@ -12,6 +12,7 @@ from tensometer.rules.step import Array, Group, Key, Step
 from tensometer.rules.window import pushed
 
 _TEN = 10
+_OF_NUMBERS = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
 
 
 class CollapsedOutput(Rule):
@@ -20,12 +21,16 @@ class CollapsedOutput(Rule):
     Condition: `spread`: how far the predictions of one unit lie apart is below `share` of the targets' deviation
     (regression) or of half a nat (classes: logits), for `patience` steps with an optimizer at its full rate in which it
     has not grown: by a fifth over its smallest value, or else by a tenth on average from one ten of steps to the next.
-    `constant`: they are alike up to rounding, for three such steps.
-    `broadcast`: predictions and targets have shapes that are stretched to a larger one, so that each prediction is
-    compared with every target; then the mean of the targets is the best one for all. `probabilities`: cross entropy,
-    which takes logits, gets numbers from 0 to 1 that add up to 1: they differ by 1 at most.
+    `constant`: they are alike up to rounding, for three such steps. `broadcast`: predictions and targets have shapes
+    that are stretched to a larger one, so that each prediction is compared with every target; then the mean of the
+    targets is the best one for all. `probabilities`: cross entropy, which takes logits, gets numbers from 0 to 1 that
+    add up to 1: they differ by 1 at most; binary cross entropy, which takes logits, gets nothing below 0 or above 1,
+    and numbers of 0.5 and more, for `within` steps; or the negative log likelihood, which takes logarithms of
+    probabilities, gets numbers above 0. `bounded`: the largest magnitude of predictions is between 0.98 and 1 for
+    `within` steps, as that of a sigmoid or tanh, and that of targets above 1.5.
 
-    Defaults: share 0.002: healthy networks begin at 0.002 to 0.5 nats (deep sigmoids least), and grow. patience 20.
+    Defaults: share 0.002: healthy networks begin at 0.002 to 0.5 nats (deep sigmoids least), and grow. patience 20;
+    within 10: logits are on both sides of 0 by then.
 
     Needs: `predictions`, `labels`: a loss module that is attached. Costs: a summary of every unit of the predictions.
 
@@ -40,16 +45,17 @@ class CollapsedOutput(Rule):
     wants = ("predictions/unit_spread", "loop")
     causes = (
         "shapes (N, 1) and (N,)",
-        "softmax before cross entropy",
+        "softmax or a sigmoid before a loss that takes logits, or before targets beyond 1",
         "dead units or vanished signals before the output",
     )
     remedies = (
         "give predictions and targets one shape",
-        "give cross entropy logits",
+        "give the loss what it takes: logits, or logarithms",
         "see the findings of other rules",
     )
 
     patience: int = 20
+    within: int = 10
     share: float = 0.002
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
@@ -82,6 +88,22 @@ class CollapsedOutput(Rule):
         holds = (classes > 1) & (rows["min"] >= 0) & (np.abs(classes * rows["mean"] - 1) < 1e-5) & several & whole
         sentence = "{tensor} holds probabilities, and cross entropy takes logits"
         yield Condition(rows, holds, sentence, rows["max"], 1.0, kind="probabilities", patience=2)
+        yield from self._of_wrong_range(rows, labels, differ)
+
+    def _of_wrong_range(self, rows: Group, labels: Group, differ: Array) -> Iterator[Condition]:
+        """Predictions of another range than the loss, or the targets, are made for."""
+        loss = rows.facts("module_type", "")
+        holds = differ & (loss == "BCEWithLogitsLoss") & (rows["min"] >= 0) & (rows["max"] <= 1) & (rows["max"] >= 0.5)
+        sentence = "{tensor} lies between 0 and 1 at every step, as probabilities do, and the loss takes logits"
+        yield Condition(rows, holds, sentence, rows["max"], 1.0, kind="logits", patience=self.within)
+        holds = (loss == "NLLLoss") & (rows["max"] > 1e-3)
+        sentence = "{tensor} has numbers up to {value:.3g}, and the loss takes logarithms of probabilities, below 0"
+        yield Condition(rows, holds, sentence, rows["max"], 0.0, kind="logarithms", patience=2)
+        largest, targets = rows["linf"], labels["linf"]
+        holds = differ & np.isin(loss, _OF_NUMBERS) & (largest <= 1) & (largest >= 0.98) & (targets > 1.5)
+        sentence = "{tensor} does not go beyond 1, as behind a sigmoid or tanh, and targets go to {target:.3g}"
+        more = {"target": targets}
+        yield Condition(rows, holds, sentence, largest, targets, more, kind="bounded", patience=self.within)
 
 
 def _grows(step: Step, rows: Group, spread: Array, state: State) -> Array:

@@ -30,6 +30,7 @@ class DtypeOverflow(Rule):
     Example: `DtypeOverflow(share=0.5)`
     """
 
+    fractions = ("share",)
     needs = ("gradients",)
     wants = ("activations", "loop")
     causes = ("a loss scale that is fixed and too large", "weights or inputs that are too large for float16")

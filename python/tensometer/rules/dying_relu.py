@@ -39,6 +39,7 @@ class DyingReLU(Rule):
     Example: `DyingReLU(share=0.3)`
     """
 
+    fractions = ("share",)
     needs = ("gradients",)
     wants = ("activations", "activations/inactive_units")
     causes = ("a learning rate that is too large", "biases far below zero", "inputs that are not normalized")

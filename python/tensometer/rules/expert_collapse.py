@@ -34,6 +34,7 @@ class ExpertCollapse(Rule):
     Example: `ExpertCollapse(share=0.6)`
     """
 
+    fractions = ("share",)
     needs = ("activations/unit_spread",)
     wants = ("activations",)
     expected = False

@@ -29,6 +29,7 @@ class FeatureImportanceOverweight(Rule):
     Example: `FeatureImportanceOverweight(k=3, share=0.98)`
     """
 
+    fractions = ("share",)
     needs = ("custom",)
     expected = False
     causes = (

@@ -28,6 +28,7 @@ class IdenticalUnits(Rule):
     Example: `IdenticalUnits(exclude="mask")`
     """
 
+    fractions = ("share",)
     needs = ("weights/identical_units",)
     wants = ("weights", "gradients", "loop")
     causes = ("weights that were initialised with a constant", "a layer that was copied onto itself")

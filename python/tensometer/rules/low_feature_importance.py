@@ -31,6 +31,7 @@ class LowFeatureImportance(Rule):
     Example: `LowFeatureImportance(share=0.9)`
     """
 
+    fractions = ("share", "most")
     needs = ("custom",)
     expected = False
     causes = (

@@ -21,8 +21,9 @@ class NonFinite(Rule):
     of a module's output. Of all that is so at a step the earliest in this order is told: loss, weights, gradients,
     outputs; and afterwards only what is worse.
 
-    Defaults: none. Fatal once the loss is NaN or a weight is not finite, since all that follows is; an error for a
-    gradient, or an infinite loss; information for an output whose NaN reaches no loss and no gradient.
+    Defaults: none. Fatal once the loss is NaN or a weight is not finite, since all that follows is; and a gradient that
+    an optimizer uses, or is about to use, where nothing is known of the weights; otherwise that is an error, as an
+    infinite loss is; information for an output whose NaN reaches no loss and no gradient.
 
     Needs: nothing of its own: it looks at what there is of losses, weights, gradients and activations. The origin is
     that of the events `nonfinite` (docs/capture.md): the module is named at once where activations are captured at
@@ -78,7 +79,10 @@ class NonFinite(Rule):
             rows = self.rows(step, "gradients")
             patience = None if step.progress.counted or left_out else _UNKNOWN_PATIENCE
             sentence = f"the gradient of {counted}"
-            yield _condition("gradients", rows, rows["nonfinite"], sentence, Severity.ERROR, came, patience)
+            # Before an update there is nothing else to judge by, and the weights will be as the gradient is.
+            fatal = step.progress.counted and not left_out and not len(step.group("weights"))
+            severity = Severity.FATAL if fatal else Severity.ERROR
+            yield _condition("gradients", rows, rows["nonfinite"], sentence, severity, came, patience)
         rows = self.rows(step, "activations")
         yield _condition("activations", rows, rows["nan"], f"the output of {counted}", Severity.INFO, came)
 

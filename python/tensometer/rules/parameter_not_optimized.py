@@ -27,10 +27,10 @@ class ParameterNotOptimized(Rule):
     Needs: `weights`. Looks at `gradients`, `activations`. Costs: three comparisons a weight.
 
     Healthy look-alikes: frozen weights (they do not change); copies that follow another network's weights, as teachers
-    and targets do (there is a trained one of the same name and shape); copies of masters that an optimizer has (they
-    change); a GAN's turns (frozen for the other's turn, but with a gradient); a backbone under no_grad() that no
-    optimizer has, though nobody has frozen it (no gradient, or always that of its last training); embeddings of unused
-    rows.
+    and targets do (no optimizer has them, or they are frozen and there is a trained one of the same name and shape);
+    copies of masters that an optimizer has (they change); a GAN's turns (frozen for the other's turn, but with a
+    gradient); a backbone under no_grad() that no optimizer has, though nobody has frozen it (no gradient, or always
+    that of its last training); embeddings of unused rows.
 
     Example: `ParameterNotOptimized(missing_patience=50)`
     """
@@ -81,7 +81,7 @@ class ParameterNotOptimized(Rule):
         without, called = np.zeros(len(weights), bool), np.ones(len(weights), bool)
         if missing and len(gradients):
             without = np.array([name in missing for name in weights.names]) & ~had[weights.ids]
-            without &= weights.each(is_trained) > 0
+            without &= weights.each(_is_owned if weights.each(_is_owned).any() else is_trained) > 0
             modules = set(step.group("activations").names)
             if modules:
                 called = np.array([name.rpartition(".")[0] in modules for name in weights.names])
@@ -106,6 +106,10 @@ class ParameterNotOptimized(Rule):
         more = {"other": [tied.get(name, "") for name in layout]} if holds.any() else {"other": ""}
         sentence = "{tensor} was one tensor with {other}, and is not any more"
         return Condition(weights, holds, sentence, 0.0, 0.0, more, kind="apart", patience=1)
+
+
+def _is_owned(key: Key) -> bool:
+    return is_trained(key) and "optimizer" in key.facts
 
 
 def _is_left_out(key: Key) -> bool:

@@ -29,6 +29,7 @@ class SigmoidSaturation(Rule):
     Example: `SigmoidSaturation(share=0.1)`
     """
 
+    fractions = ("share", "first", "side")
     needs = ("activations",)
     wants = ("losses",)
     causes = ("weights that are too large for the number of inputs", "inputs that are not normalized", "a large step")

@@ -27,6 +27,7 @@ class TanhSaturation(Rule):
     Example: `TanhSaturation(share=0.1, exclude="gate")`
     """
 
+    fractions = ("share", "first")
     needs = ("activations",)
     wants = ("losses",)
     causes = ("weights that are too large for the number of inputs", "inputs that are not normalized", "a large step")

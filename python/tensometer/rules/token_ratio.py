@@ -32,6 +32,7 @@ class TokenRatio(Rule):
     Example: `TokenRatio(share=0.9)`
     """
 
+    fractions = ("share",)
     needs = ("inputs",)
     wants = ("inputs/padding",)
     causes = ("sequences of very different lengths in one batch", "a fixed length far above that of most sequences")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.losses import training_loss
 from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Array, Group, Step
@@ -21,11 +22,12 @@ class Unchanged(Rule):
     Condition: sum, l1 and l2 of a weight matrix are bit for bit those of the captured step before, while an optimizer
     has it, has stepped, and its gradient is above 1e-3 of the largest it had, for `patience` steps; or (`nothing`) all
     of them stay, none has a gradient that is not zero, and an optimizer steps by a rate above 0, for `patience` steps;
-    or no optimizer has stepped since the beginning, for `idle_patience` steps.
+    or no optimizer has stepped since the beginning, for `idle_patience` steps; or (`stopped`) since it did, for as many
+    and four times as many as it ever took it before, while there are a training loss and inputs in training mode.
 
-    Defaults: patience 4; a float32 weight changes in every healthy step that has a gradient and a learning rate.
-    Amazon SageMaker Debugger's UnchangedTensor has 3 steps, of all tensors. idle_patience 32: gradients are accumulated
-    over fewer steps than that.
+    Defaults: patience 4; a float32 weight changes in every healthy step that has a gradient and a learning rate. Amazon
+    SageMaker Debugger's UnchangedTensor has 3 steps, of all tensors. idle_patience 32: gradients are accumulated over
+    fewer steps than that.
 
     Needs: `weights`. Costs: three comparisons a matrix.
 
@@ -38,7 +40,7 @@ class Unchanged(Rule):
     """
 
     needs = ("weights",)
-    wants = ("gradients", "loop")
+    wants = ("gradients", "loop", "losses", "inputs")
     causes = (
         "a learning rate of 0",
         "loss.backward() is missing, or the loss was detached",
@@ -69,6 +71,7 @@ class Unchanged(Rule):
             nothing = nothing and bool(still.all()) and not norms.any()
             sentence = "{tensor} does not change: the optimizer steps, and no weight has a gradient that is not zero"
             yield Condition(weights, np.full(len(weights), nothing), sentence, norms, 0.0, kind="nothing")
+        yield self._stopped(step, state, bool(len(still)) and bool(still.all()))
         yield self.about(
             not state.get("stepped", False) and not progress.skipped and bool(still.any()),
             "no optimizer has stepped in {value} captured steps",
@@ -79,6 +82,20 @@ class Unchanged(Rule):
             collection="weights",
             patience=self.idle_patience,
         )
+
+    def _stopped(self, step: Step, state: State, still: bool) -> Condition:
+        progress = step.progress
+        idle = state.get("stepped", False) and progress.counted and not progress.updated and not progress.skipped
+        count = state["idle"] = state.get("idle", 0) + 1 if idle else 0
+        if not idle:
+            state["longest"] = max(state.get("longest", 0), state.get("last idle", 0))
+        state["last idle"] = count
+        limit = max(self.idle_patience, 4 * state.get("longest", 0))
+        trains = training_loss(step) is not None and len(step.group("inputs")) > 0
+        holds = idle and still and count >= limit and trains
+        sentence = "no optimizer has stepped for {value} captured steps, though the model is called in training mode"
+        about = {"value": count, "threshold": limit, "kind": "stopped", "collection": "weights", "patience": 1}
+        return self.about(holds, sentence, step=step, **about)
 
 
 def unchanged(step: Step, state: State, rows: Group) -> Array:

@@ -32,6 +32,7 @@ class UpdatesRoundedAway(Rule):
     Example: `UpdatesRoundedAway(changed=0.1)`
     """
 
+    fractions = ("changed",)
     needs = ("updates/changed_fraction", "weights")
     wants = ("gradients", "loop")
     causes = ("weights in bfloat16 or float16 without float32 masters", "a small learning rate")
