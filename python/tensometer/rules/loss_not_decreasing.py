@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
-from tensometer.rules.losses import falls, median, remember, spread, training_loss, trains_fully
+from tensometer.rules.losses import median, remember, spread, training_loss, trains_fully
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
 
@@ -18,12 +18,11 @@ _RISING = 8
 class LossNotDecreasing(Rule):
     """The training loss rises far above its start, or has not left it after many steps at the full learning rate.
 
-    Condition: rising: the last 8 losses all lie above `highest + rise |start|`, and the median of the later four is not
-    below that of the earlier; or a quarter of that height, and the medians of ten rise from each ten of the last 40 to
-    the next. flat: after `steps` steps at the full learning rate, the median of the last 20 is less than `drop |start|`
-    below the start, with twice the error of that difference added, and not below that of the 20 before, nor does a line
-    through all 40 fall by more than twice its error. start and highest: the median and the largest of the first five
-    losses.
+    Condition: rising: the last 8 losses all lie above `highest + rise |start|`, and the median of the later four is
+    not below that of the earlier; or a quarter of that height, and the medians of ten rise from each ten of the last 40
+    to the next. flat: after `steps` steps at the full learning rate, the median of the last 20 is
+    less than `drop |start|` below the start, with twice the error of that difference added, and not below that of the
+    20 before. start and highest: the median and the largest of the first five losses.
 
     Defaults: rise 2, eight times in a row; Amazon SageMaker Debugger's LossNotDecreasing takes 5 % over 10 steps,
     either way, and fires on 22 of 25 healthy runs, as noise and plateaus do that. drop 0.01 and 100 steps: the slowest
@@ -32,8 +31,8 @@ class LossNotDecreasing(Rule):
     Needs: `losses`, one of which is plainly what is trained: named loss or train_loss, or the only one that is not of
     validation. Costs: a few medians of 20 numbers a step.
 
-    Healthy look-alikes: warm-up and decay (only steps at the full rate count); noise (an error of a tenth of the start
-    is too large to judge by); plateaus after the loss has fallen, long ones before generalisation too; a solved
+    Healthy look-alikes: warm-up and decay (only steps at the full rate count); noise (an error of a tenth of the
+    start is too large to judge by); plateaus after the loss has fallen, long ones before generalisation too; a solved
     problem, and a run that goes on from a checkpoint: flat is judged of runs seen from their first step. A change of
     the task or a warm-up of one of its terms lifts the loss back to its start, hardly above it, or falls again. Losses
     of adversaries are not judged: with several optimizers there is no one loss.
@@ -76,7 +75,6 @@ class LossNotDecreasing(Rule):
         level, limit = median(late), start - self.drop * abs(start)
         error = 2 * (state["noise"] / _HEAD**0.5 + spread(late) / _RECENT**0.5)
         flat = level - error > limit and level >= median(early) and error < self.drop * 10 * abs(start)
-        flat = flat and not falls(recent)
         sentence = "{tensor} does not fall: it began at {start:.4g}, and after {trained} steps it is {value:.4g}"
         about |= {"severity": self.severity, "kind": "flat", "trained": state["trained"]}
         yield self.about(flat, sentence, value=level, threshold=limit, step=step, **about)

@@ -83,16 +83,6 @@ def came_back(level: float, peak: float, value: float, steps: int) -> bool:
     return value - level <= 0.25 / steps * (peak - level)
 
 
-def falls(values: Sequence[float]) -> bool:
-    """Whether a line through numbers falls by more than twice its standard error (least squares)."""
-    count = len(values)
-    centre, mean = (count - 1) / 2, sum(values) / count
-    across = count * (count * count - 1) / 12  # sum of (at - centre)^2
-    slope = sum((at - centre) * value for at, value in enumerate(values)) / across
-    rest = sum((value - mean - slope * (at - centre)) ** 2 for at, value in enumerate(values))
-    return bool(slope < -2 * (rest / max(1, count - 2) / across) ** 0.5)
-
-
 def trains_fully(step: Step, state: State) -> bool:
     """Whether the step trained at the full learning rate: it is neither rising to it nor has it decayed."""
     progress = step.progress

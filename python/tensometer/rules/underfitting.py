@@ -7,55 +7,53 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
-from tensometer.rules.losses import falls, median, remember, spread, training_loss, trains_fully
+from tensometer.rules.losses import median, remember, spread, training_loss, trains_fully
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Key, Step
+from tensometer.rules.step import Key, Step
+from tensometer.rules.tensors import is_trained_matrix, replaced
 
 _RECENT = 20
-# Of noisy losses that are known no better, nothing is said.
-_EXACT = 0.05
 _LOGARITHMIC = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss")
 
 
 class Underfitting(Rule):
     """After many steps the training loss is that of the best constant prediction: nothing was learned from the inputs.
 
-    Condition: after `steps` steps at the full learning rate, `samples` labels and `visits` indices a row of the longest
-    table of embeddings, the median of the last 20 losses lies between `share` and 1.2 times the loss of the best
-    constant prediction, or below by no more than twice its error, which is at most 5 %; it is not lower than that of
-    the 20 before, nor does a line through all 40 fall by more than twice its error; and of the last 20 steps no more
-    predictions are right than the most frequent class and three deviations of chance would give. For classes that loss
-    is the entropy `-sum p ln p` of the labels seen (ln C for C balanced classes), for a mean squared error it is their
-    variance.
+    Condition: after `steps` steps at the full learning rate, `samples` labels, `visits` indices a row of the longest
+    table of embeddings and updates that add up to `moved` times some weight matrix, the median of the last 20 losses
+    lies between `share` and 1.2 times the loss of the best constant prediction, above `share` by twice its error, and
+    is not lower than that of the 20 before. For classes that loss is the entropy `-sum p ln p` of the labels seen (ln C
+    for C balanced classes), for a mean squared error it is their variance.
 
-    Defaults: share 0.98, 100 steps and 2000 labels: healthy runs of nearly all our kinds are below half of the
+    Defaults: share 0.95, 60 steps and 2000 labels: healthy runs of nearly all our kinds are below half of the
     constant's loss by then, and noisy data that are learned well below 0.94 of it; with one or two samples a step they
-    have begun to learn after some hundreds; labels that do not belong to their inputs are learned by heart, which
-    lowers the loss by a hundredth by then. visits 100: a row of a table learns only at its indices. Up to 1.2, as a
+    have begun to learn after some hundreds. moved 0.2: at a rate that is 10 or 30 times smaller than usual weights have
+    hardly changed by then, and what can be learned shows once they have moved by 0.1; labels that do not belong to
+    their inputs move them as much as others. visits 100: a row of a table learns only at its indices. Up to 1.2, as a
     loss far above it is another one: a sum over samples, or with terms of its own.
 
     Needs: `losses`, of which one is plainly what is trained, and `labels`, so the loss module must be attached. Costs:
     two medians of 20 numbers a step.
 
     Healthy look-alikes: warm-up and decay (only steps at the full rate count); tiny batches (labels count); a loss that
-    still falls, though slowly; predictions that are right more often than by chance; tokens, where the frequencies
-    alone are the first plateau of every language model; a loss weighted by class, whose constant is another; label
-    smoothing only lifts the floor. Data of which hardly anything can be predicted look the same, and are for a person
-    to know.
+    still falls, though slowly, and small rates; tokens, where the frequencies alone are the first plateau of every
+    language model; a loss weighted by class, whose constant is another; label smoothing only lifts the floor. Data of
+    which hardly anything can be predicted look the same, and are for a person to know.
 
     Example: `Underfitting(steps=1000)`
     """
 
     needs = ("losses", "labels")
-    wants = ("inputs", "labels/classes", "weights")
+    wants = ("inputs", "labels/classes", "weights", "updates")
     causes = ("a model that is too small or cut off from its inputs", "labels that do not belong to the inputs")
     remedies = ("overfit a single batch first", "compare a few inputs with their labels", "try a larger model or rate")
 
     patience: int = 3
-    share: float = 0.98
-    steps: int = 100
+    share: float = 0.95
+    steps: int = 60
     samples: int = 2000
     visits: int = 100
+    moved: float = 0.2
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Compare the last losses with that of the best constant prediction for the labels so far."""
@@ -68,14 +66,13 @@ class Underfitting(Rule):
         recent = remember(state, "recent", loss, 2 * _RECENT)
         labels = step.group("labels")
         state["samples"] = state.get("samples", 0) + (math.prod(labels.keys[0].shape[:1]) if len(labels) else 0)
-        visited, guesses = self._visited(step, state), self._guesses(step, state)
-        enough = visited and state["trained"] >= self.steps and state["samples"] >= self.samples
-        if constant is None or constant <= 0 or not (enough and guesses) or len(recent) < 2 * _RECENT:
+        visited, moved = self._visited(step, state), self._moved(step, state)
+        enough = visited and moved and state["trained"] >= self.steps and state["samples"] >= self.samples
+        if constant is None or constant <= 0 or not enough or len(recent) < 2 * _RECENT:
             return
         late, early = recent[_RECENT:], recent[:_RECENT]
         level, error = median(late), 2 * spread(late) / _RECENT**0.5
-        like = self.share * constant < level + error and level < 1.2 * constant and error < _EXACT * constant
-        holds = like and level >= median(early) and not falls(recent)
+        holds = self.share * constant < level - error and level < 1.2 * constant and level >= median(early)
         sentence = "{tensor} is {value:.4g}, as if the inputs were not looked at: that would give {constant:.4g}"
         more = {"tensor": name, "collection": "losses", "constant": constant}
         yield self.about(holds, sentence, value=level, threshold=self.share * constant, step=step, **more)
@@ -86,17 +83,15 @@ class Underfitting(Rule):
         rows = max(step.group("weights").each(_rows_of_embeddings).tolist(), default=0)
         return not state["indices"] or bool(state["indices"] >= self.visits * rows)
 
-    def _guesses(self, step: Step, state: State) -> bool:
-        """Whether the last 20 steps have no more right predictions than the most frequent class would have given."""
-        events = [event.data for event in class_events(step) if "errors" in event.data]
-        count = sum(number for data in events for _, number in data["labels"])
-        wrong = sum(number for data in events for _, _, number in data["errors"])
-        rights, counts = remember(state, "right", count - wrong, _RECENT), remember(state, "count", count, _RECENT)
-        seen: Array | None = state.get("counts")
-        if seen is None or not any(counts):
-            return True
-        share, total = float(max(seen) / sum(seen)), sum(counts)
-        return bool(sum(rights) <= share * total + 3 * (share * (1 - share) * total) ** 0.5)
+    def _moved(self, step: Step, state: State) -> bool:
+        """Whether updates so far add up to so much of some weight matrix; true if they are not captured."""
+        updates = step.group("updates").where(is_trained_matrix)
+        steps = step.number - state.get("at", step.number - 1)
+        state["at"] = step.number
+        if len(updates):
+            part = float(max(replaced(step, updates, step.group("weights"))))
+            state["moved"] = state.get("moved", 0.0) + steps * part
+        return "moved" not in state or bool(state["moved"] >= self.moved)
 
     def _constant(self, step: Step, state: State) -> float | None:
         labels = step.group("labels")
