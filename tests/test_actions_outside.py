@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from own_rules import TooLarge, finding, write_run
-from tensometer import actions, open_run
+from tensometer import Finding, actions, open_run
 
 SOON = (0.01, 0.01)
 
@@ -79,6 +79,25 @@ def test_a_webhook_is_tried_again_while_the_server_is_busy(server: Server) -> No
     (sentence,) = told_of(actions.webhook(server.url, pauses=SOON), 2)
     assert "the server answered 500" in sentence
     assert "secret" not in sentence
+
+
+def test_what_fails_at_the_end_keeps_nothing_else_from_being_done() -> None:
+    done: list[int] = []
+
+    def do(finding: Finding, run: str) -> None:
+        if finding.step < 3:
+            raise OSError("busy")
+        done.append(finding.step)
+
+    told: list[str] = []
+    action = actions.Action("slow", do, background=True, pauses=(0.3, 60.0))
+    runner = actions.Runner([action], run="runs/a", rules=["TooLarge"], told=told.append)
+    runner.begin()
+    for step in range(6):
+        runner.run(finding(step=step))
+    runner.close(1.0)
+    assert done == [3, 4, 5]
+    assert told == ["the action slow failed: it was not done when training ended"]
 
 
 def test_a_webhook_at_the_end_of_a_training_is_tried_again_within_seconds(server: Server, tmp_path: Path) -> None:

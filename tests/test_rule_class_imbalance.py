@@ -20,7 +20,8 @@ def judged(bench: Bench, labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", *
     assert data is not None
     event = Event(0, 0.0, "classes", {"phase": "train", **data})
     inputs = given.pop("inputs", normal(len(labels), 8))
-    return list(bench.step(events=[event], inputs={"input.0": inputs}, labels={"label": labels}))
+    rows = {"inputs": {"input.0": inputs}, "labels": {"label": labels}, "losses": given.pop("losses", {})}
+    return list(bench.step(events=[event], **rows))
 
 
 def drawn(count: int, *shares: float, seed: int = 0) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
@@ -36,16 +37,18 @@ def test_a_rare_class_is_found_once_enough_labels_were_seen() -> None:
 
 
 def test_labels_of_a_single_class() -> None:
-    def steps(others: int) -> list[int]:
+    def steps(others: int, last: float = 0.0) -> list[int]:
         bench, found = Bench(ClassImbalance()), []
-        for _ in range(20):
+        for step in range(60):
             labels = np.full(32, 3)
             labels[:others] = 1
-            found += [one.step for one in judged(bench, labels)]  # type: ignore[attr-defined]
+            loss = max(last, 1.0 - 0.1 * step)
+            found += [one.step for one in judged(bench, labels, losses={"loss": loss})]  # type: ignore[attr-defined]
         return found
 
-    assert steps(others=0) == [15]  # of 512 labels
+    assert steps(others=0) == [43]
     assert steps(others=4) == []
+    assert steps(others=0, last=0.1) == []  # pairs of which the first is always the right one
 
 
 @pytest.mark.parametrize("classes", [2, 4, 100])

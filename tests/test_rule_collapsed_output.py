@@ -50,7 +50,7 @@ def test_probabilities_for_cross_entropy() -> None:
 def test_probabilities_for_binary_cross_entropy_that_takes_logits() -> None:
     logits, labels = normal(32, 1), (np.arange(32) % 2).astype(np.float32)[:, None]
     of_logits = {"prediction": {"module_type": "BCEWithLogitsLoss"}}
-    sigmoid = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    sigmoid = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
     assert found(*[step(sigmoid, labels)] * 12, facts=of_logits) == [("logits", 9)]
     assert found(*[step(sigmoid - 0.3, labels)] * 12, facts=of_logits) == []
     assert found(*[step(0.4 * sigmoid, labels)] * 12, facts=of_logits) == []  # logits that are small yet

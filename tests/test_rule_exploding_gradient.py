@@ -39,18 +39,21 @@ def test_a_gradient_beyond_all_weights_is_found_at_once() -> None:
 
 
 def test_targets_in_thousands_have_gradients_in_thousands() -> None:
-    def judged(first_loss: float) -> list[str]:
+    def judged(first_loss: float, kind: str = "MSELoss") -> list[str]:
         rows = {"gradients": {"a.weight": normal(8, 8, scale=1e4)}, "losses": {"loss": first_loss}}
-        return [one.kind for one in Bench(ExplodingGradient()).step(**rows)]
+        bench = Bench(ExplodingGradient(), facts={"label": {"module_type": kind}})
+        return [one.kind for one in bench.step(**rows, labels={"label": normal(8, 1)})]
 
     assert judged(1.0) == ["level"]
     assert judged(1e6) == []
+    assert judged(1e6, "CrossEntropyLoss") == ["level"]
 
 
 def test_before_an_update_the_loss_of_the_step_before_counts() -> None:
-    bench = Bench(ExplodingGradient())
+    bench = Bench(ExplodingGradient(), facts={"label": {"module_type": "MSELoss"}})
     for scale in (1e4, 2e4, 1e4):
-        assert bench.step(gradients={"a.weight": normal(8, 8, scale=scale)}, losses={"loss": 1e6}) == []
+        rows = {"gradients": {"a.weight": normal(8, 8, scale=scale)}, "losses": {"loss": 1e6}}
+        assert bench.step(**rows, labels={"label": normal(8, 1)}) == []
     alone = bench.made(gradients={"a.weight": normal(8, 8, scale=1e4)})
     assert bench.engine.foresee(alone, "gradients") == []
 

@@ -75,6 +75,7 @@ def without_gradient(facts: Any, modules: list[str], count: int = 30) -> list[tu
 
 def test_modules_that_are_not_called_may_come_later() -> None:
     assert without_gradient(TRAINED, ["a", "b"]) == [("no_gradient", 7)]
+    assert without_gradient(TRAINED, ["a.0", "b"]) == [("no_gradient", 7)]  # of several outputs
     assert without_gradient(TRAINED, ["b"]) == [("unused", 24)]
     assert without_gradient(TRAINED, ["b"], count=24) == []
 

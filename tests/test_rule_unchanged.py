@@ -48,7 +48,16 @@ def test_an_optimizer_that_has_stopped() -> None:
             findings += bench.step(weights=weights, losses={"loss": 1.0}, loop=loop, **inputs)
         return [(one.kind, one.step) for one in findings]
 
-    assert stops(1, 40) == [("stopped", 36)]
-    assert stops(1, 40, trains=False) == []
+    assert stops(1, 70) == [("stopped", 68)]
+    assert stops(1, 70, trains=False) == []
     assert stops(20, 56) == []  # 75 steps without an update, of 19 between two
     assert stops(20, 60) == [("stopped", 156)]
+
+
+def test_an_evaluation_in_between_is_no_optimizer_that_has_stopped() -> None:
+    bench = Bench(Unchanged(), facts={"a.weight": TRAINED})
+    idle = {"learning_rate/0": 0.1, "optimizer_steps": 0.0}
+    for step in range(100):
+        given = {"weights": {"a.weight": normal(8, 8, seed=step // 4 if step < 10 else 2)}, "losses": {"loss": 1.0}}
+        inputs = {} if 10 <= step < 90 else {"inputs": {"input.0": normal(8, 4)}}
+        assert bench.step(loop=rate(0.1) if step % 4 == 0 and step < 10 else idle, **given, **inputs) == []

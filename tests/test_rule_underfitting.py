@@ -26,31 +26,35 @@ def test_a_loss_like_that_of_the_mean() -> None:
 
 
 def test_a_table_of_embeddings_takes_many_indices() -> None:
-    def judged(rows: int) -> bool:
+    def judged(rows: int, every: int = 1) -> bool:
         facts = FACTS | {"table.weight": {"module_type": "Embedding"}}
         targets = np.tile(np.array([-1.0, 1.0], np.float32), 32)[:, None]
         tables = {"table.weight": normal(rows, 4)}
         bench, inputs = Bench(Underfitting(), facts=facts), {"x": np.arange(640).reshape(64, 10)}
-        rows_of = {"labels": {"label": targets}, "loop": rate(0.1), "inputs": inputs, "weights": tables}
-        return bool(bench.steps(90, losses={"loss": 1.0}, **rows_of))
+        rows_of = {"labels": {"label": targets}, "loop": rate(0.1), "inputs": inputs, "losses": {"loss": 1.0}}
+        steps = [bench.step(**rows_of, **({"weights": tables} if at % every == 0 else {})) for at in range(90)]
+        return any(steps)
 
     assert judged(400)
+    assert not judged(600, every=10)
     assert not judged(600)  # 57,600 indices, of 60,000
 
 
 def test_a_small_rate_has_not_moved_weights_yet() -> None:
-    def judged(part: float) -> list[int]:
+    def judged(part: float, every: int = 1) -> list[int]:
         """The steps of findings where an update changes the weight by such a part of it."""
         targets, weight = np.tile(np.array([-1.0, 1.0], np.float32), 32)[:, None], {"a.weight": normal(8, 8)}
         rows = {"weights": weight, "updates": {"a.weight": np.float32(part) * normal(8, 8)}}
         bench, findings = Bench(Underfitting(), facts=FACTS), []
-        for _ in range(120):
-            findings += bench.step(losses={"loss": 1.0}, labels={"label": targets}, loop=rate(0.1), **rows)
+        for step in range(120):
+            seen = rows if step % every == 0 else {}
+            findings += bench.step(losses={"loss": 1.0}, labels={"label": targets}, loop=rate(0.1), **seen)
         return [one.step for one in findings]
 
     assert judged(0.01) == [61]
     assert judged(0.0021) == [97]
     assert judged(0.001) == []
+    assert judged(0.0021, every=10) == [102]
 
 
 def test_what_learns_slowly_or_has_hardly_begun() -> None:

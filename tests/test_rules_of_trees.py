@@ -85,18 +85,6 @@ def test_many_unused_features_are_but_worth_knowing(tmp_path: Path) -> None:
     assert (finding.rule, finding.kind, finding.severity.label) == ("LowFeatureImportance", "many", "info")
 
 
-def test_features_that_are_passed_over_at_every_split(tmp_path: Path) -> None:
-    x, y = noisy()
-    found = boosted(tmp_path / "a", np.c_[x, np.zeros((len(x), 45))], y)
-    assert [(one.kind, one.step, one.severity.label) for one in found] == [
-        ("many", 12, "info"),
-        ("most", 12, "warning"),
-    ]
-    # With few splits hardly any feature can be used.
-    found = boosted(tmp_path / "b", np.c_[x, np.zeros((len(x), 45))], y, max_depth=1)
-    assert [one.kind for one in found] == ["many"]
-
-
 def test_errors_of_a_regression_are_losses(tmp_path: Path) -> None:
     x, y = noisy()
     held = (xgboost.DMatrix(x, np.random.default_rng(7).permutation(y), nthread=1), "validation")
@@ -106,6 +94,16 @@ def test_errors_of_a_regression_are_losses(tmp_path: Path) -> None:
     xgboost.train(parameters, xgboost.DMatrix(x, y), 60, evals=[held], callbacks=[callback], verbose_eval=False)
     assert {"validation-rmse", "validation-mape"} == {key.name for key in open_run(tmp_path).tensors("losses")}
     assert not any("Overtraining" in finding.sentence for finding in found)  # not among those that are not judged
+
+
+def test_deviations_between_folds_are_no_losses(tmp_path: Path) -> None:
+    found: list[Finding] = []
+    callback = MonitorCallback(tmp_path, every=1, strict=True, rules=True, on_finding=found.append)
+    parameters = {"nthread": 1, "max_depth": 2, "eta": 0.1}
+    matrix = xgboost.DMatrix(*load_diabetes(return_X_y=True), nthread=1)
+    xgboost.cv(parameters, matrix, 60, nfold=5, metrics="rmse", callbacks=[callback])
+    assert {key.name for key in open_run(tmp_path).tensors("losses")} == {"train-rmse", "test-rmse"}
+    assert [str(finding) for finding in found if finding.severity > Severity.INFO] == []
 
 
 def test_a_booster_recorded_by_hand(tmp_path: Path) -> None:

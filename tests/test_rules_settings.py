@@ -115,8 +115,9 @@ def test_a_setting_may_be_below_zero_where_its_default_is() -> None:
     assert Cosine(least=-0.9).least == -0.9
     with pytest.raises(ValueError, match=r"Large\.limit: -1 is not a finite number from 0"):
         Large(limit=-1)
-    with pytest.raises(ValueError, match=r"Large\.limit: inf is not a finite number from 0"):
-        Large(limit=math.inf)
+    for value in (math.inf, math.nan, 10**400):
+        with pytest.raises(ValueError, match=rf"Large\.limit: {value} is not a finite number from 0"):
+            Large(limit=value)
 
 
 def test_what_becomes_worse_is_told_at_once() -> None:

@@ -82,6 +82,11 @@ def test_what_is_about_the_same_tensors_as_the_segment_before() -> None:
     assert nested == (other,)
     payload = struct.pack("<8sIIQ", b"tmzstats", 1, len(schema), 24 + len(schema)) + schema
     assert decode_segment(zstandard.ZstdCompressor().compress(payload)).tensors == ()
+    schema = schema.replace(b'"tensors":[],', b'"tensors":null,')
+    payload = struct.pack("<8sIIQ", b"tmzstats", 1, len(schema), 24 + len(schema)) + schema
+    assert decode_segment(encode_segment([Record(0, 0.0, "train", [other], table)])).tensors == (other,)
+    with pytest.raises(SegmentError, match="has no valid schema"):
+        decode_segment(zstandard.ZstdCompressor().compress(payload))
 
 
 def test_no_rows() -> None:

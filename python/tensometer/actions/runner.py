@@ -148,31 +148,34 @@ class _Worker:
             self._failed(self._action, PermanentError("it was not done when training ended"))
 
     def _work(self) -> None:
+        again: list[Finding] = []
         while (finding := self._next()) is not None:
-            try:
-                self._attempt(finding)
-            except Exception as error:  # whatever a library raises
-                self._failed(self._action, error)
+            if not self._attempted(finding, self._action.pauses):
+                again.append(finding)
+        # All have been tried; those that failed get what time is left, the pauses being short.
+        pauses = self._action.pauses
+        for at, pause in enumerate(pauses, 1):
+            if not again:
+                break
+            time.sleep(min(pause, _LAST_PAUSE))
+            again = [finding for finding in again if not self._attempted(finding, pauses[at:])]
 
     def _next(self) -> Finding | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             return self._waiting.popleft() if self._waiting else None
 
-    def _attempt(self, finding: Finding) -> None:
-        for pause in self._action.pauses:
+    def _attempted(self, finding: Finding, pauses: Sequence[float]) -> bool:
+        """Do it, again after each pause; whether it is over: it is not if it failed, and training is over."""
+        for pause in (*pauses, None):
             try:
                 self._action.do(finding, self._run)
-                return
-            except PermanentError:
-                raise
-            except Exception:  # perhaps it passes
-                self._wait(pause)
-        self._action.do(finding, self._run)
-
-    def _wait(self, pause: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing, pause)
-            closing = self._closing
-        if closing:
-            time.sleep(min(pause, _LAST_PAUSE))
+                return True
+            except Exception as error:  # whatever a library raises; perhaps it passes
+                if isinstance(error, PermanentError) or pause is None:
+                    self._failed(self._action, error)
+                    return True
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, pause):
+                    return False
+        return True

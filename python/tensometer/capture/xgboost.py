@@ -63,17 +63,18 @@ class MonitorCallback(_Callback):  # type: ignore[misc]
         rank, size = _xgboost.collective.get_rank(), _xgboost.collective.get_world_size()
         self._loop.begin(rounds, rank=rank, world_size=size)
 
+    def _take(self, name: str, value: float, collection: str) -> None:
+        if self._loop.monitor is not None:
+            self._loop.monitor.record(name, np.float64(value), collection=collection)
+
     def _record(self, model: Any, evals_log: Any) -> None:
         for matrix, metrics in evals_log.items():
             for metric, history in metrics.items():
                 name, last = f"{matrix}-{metric}", history[-1]
                 if isinstance(last, tuple):
                     last, deviation = last
-                    self._loop.log({f"{name}-std": deviation})
-                if _OBJECTIVE.search(metric) and self._loop.monitor is not None:
-                    self._loop.monitor.record(name, np.float64(last), collection="losses")
-                else:
-                    self._loop.log({name: last})
+                    self._take(f"{name}-std", deviation, "metrics")
+                self._take(name, last, "losses" if _OBJECTIVE.search(metric) else "metrics")
         if self._loop.monitor is not None and not _is_cross_validation(model):
             record_booster(self._loop.monitor, model, self._evals)
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import inspect
-import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -276,7 +276,7 @@ def _checked_names(place: str, given: object) -> tuple[str, ...] | None:
 def _check_number(place: str, value: object, *, whole: bool, signed: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise TypeError(f"{place}: {value!r} is not a {'whole ' if whole else ''}number")
-    if not math.isfinite(value) or (value < 0 and not signed):
+    if not abs(value) <= sys.float_info.max or (value < 0 and not signed):  # NaN too
         raise ValueError(f"{place}: {value!r} is not a finite number{'' if signed else ' from 0'}")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
+from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Fact, Step
 
@@ -18,9 +19,10 @@ class ClassImbalance(Rule):
     """Some classes are so rare among the labels that a classifier gains little by learning them; or batches are sorted.
 
     Condition: with n labels of the most frequent class and m of the rarest, `(n - 3 sqrt(n)) / (m + 3 sqrt(m)) > ratio`
-    over all labels seen, once there were `labels` of them. `single`: the first `single` labels and all that came so far
-    are of one class. `sorted`: in seven of the last eight batches of at least 16 labels nine tenths have a single
-    class, and it is not the same one in all.
+    over all labels seen, once there were `labels` of them. `single`: all labels so far, `single` or more, are of one
+    class, and the loss is down to 2 % of its first value, as it soon is where that is all there is to learn. `sorted`:
+    in seven of the last eight batches of at least 16 labels nine tenths have a single class, and it is not the same one
+    in all.
 
     Defaults: ratio 10 as in Amazon SageMaker Debugger's ClassImbalance. Three standard deviations of a count are taken
     off on both sides, as few labels of many balanced classes differ by chance; with them 200 labels tell what is told
@@ -31,8 +33,10 @@ class ClassImbalance(Rule):
 
     Healthy look-alikes: tokens, letters and pixels differ in frequency by nature: only labels of whole samples are
     judged. A loss that is weighted by class makes up for it. Outputs without any sample (a head with room for more) are
-    no rare class. Data that change in training (curricula, tasks one after another, a file that is sorted): only
-    classes that were seen in the first and in the last quarter of the labels are compared.
+    no rare class. Pairs of which the first is always the right one (contrastive losses), whose loss is not at 2 % so
+    soon; the two calls of a discriminator (binary losses are not judged for a single class). Data that change in
+    training (curricula, tasks one after another, a file that is sorted): only classes that were seen in the first and
+    in the last quarter of the labels are compared.
 
     Example: `ClassImbalance(ratio=30.0)`
     """
@@ -64,7 +68,8 @@ class ClassImbalance(Rule):
         yield self._sorted(step, events, state)
         seen = found.seen
         kinds = np.flatnonzero(found.counts)
-        alone = seen >= self.single and len(kinds) == 1
+        binary = str(step.group("labels").facts("module_type", "")[0]).startswith("BCE")
+        alone = seen >= self.single and len(kinds) == 1 and not binary and solved(step.progress)
         sentence = "all {value:.0f} labels so far are of class {only}"
         about = {"only": int(kinds[0]) if len(kinds) else 0, "kind": "single"}
         yield self.about(alone, sentence, value=seen, threshold=self.single, step=step, **about)

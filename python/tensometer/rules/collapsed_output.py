@@ -25,12 +25,12 @@ class CollapsedOutput(Rule):
     that are stretched to a larger one, so that each prediction is compared with every target; then the mean of the
     targets is the best one for all. `probabilities`: cross entropy, which takes logits, gets numbers from 0 to 1 that
     add up to 1: they differ by 1 at most; binary cross entropy, which takes logits, gets nothing below 0 or above 1,
-    and numbers of 0.5 and more, for `within` steps; or the negative log likelihood, which takes logarithms of
+    and numbers of 0.9 and more, for `within` steps; or the negative log likelihood, which takes logarithms of
     probabilities, gets numbers above 0. `bounded`: the largest magnitude of predictions is between 0.98 and 1 for
     `within` steps, as that of a sigmoid or tanh, and that of targets above 1.5.
 
     Defaults: share 0.002: healthy networks begin at 0.002 to 0.5 nats (deep sigmoids least), and grow. patience 20;
-    within 10: logits are on both sides of 0 by then.
+    within 10: logits that stay within 0 and 1 for so long, and come near 1, are none.
 
     Needs: `predictions`, `labels`: a loss module that is attached. Costs: a summary of every unit of the predictions.
 
@@ -93,7 +93,7 @@ class CollapsedOutput(Rule):
     def _of_wrong_range(self, rows: Group, labels: Group, differ: Array) -> Iterator[Condition]:
         """Predictions of another range than the loss, or the targets, are made for."""
         loss = rows.facts("module_type", "")
-        holds = differ & (loss == "BCEWithLogitsLoss") & (rows["min"] >= 0) & (rows["max"] <= 1) & (rows["max"] >= 0.5)
+        holds = differ & (loss == "BCEWithLogitsLoss") & (rows["min"] >= 0) & (rows["max"] <= 1) & (rows["max"] >= 0.9)
         sentence = "{tensor} lies between 0 and 1 at every step, as probabilities do, and the loss takes logits"
         yield Condition(rows, holds, sentence, rows["max"], 1.0, kind="logits", patience=self.within)
         holds = (loss == "NLLLoss") & (rows["max"] > 1e-3)

@@ -37,7 +37,7 @@ class ExplodingGradient(Rule):
     """
 
     needs = ("gradients",)
-    wants = ("losses",)
+    wants = ("losses", "labels")
     causes = ("a learning rate that is too large", "weights that begin too large", "recurrent weights above 1")
     remedies = ("a smaller learning rate, warm-up", "clip the gradient's norm", "He or Xavier initialisation")
 
@@ -63,7 +63,9 @@ class ExplodingGradient(Rule):
         name: str | None = state.get("loss") if found is None else found[0]
         state["loss"] = name
         loss = None if name is None else step.progress.losses.get(name)
-        level = self.level * max(1.0, loss.first if loss is not None else 1.0) ** 0.5
+        if any(kind == "MSELoss" for kind in step.group("labels").facts("module_type", "")):
+            state["squared"] = True
+        level = self.level * (max(1.0, loss.first) ** 0.5 if loss is not None and state.get("squared") else 1.0)
         worse = loss is None or loss.last >= self.worse * loss.first > 0
         limit = least * (self.growth if loss is not None else self.growth**2)
         yield self.about(

@@ -40,6 +40,7 @@ class LossNotDecreasing(Rule):
     Example: `LossNotDecreasing(steps=1000)`
     """
 
+    fractions = ("drop",)
     needs = ("losses",)
     causes = ("the wrong sign of the loss", "too large or too small a learning rate", "labels that do not fit the rows")
     remedies = ("try a tenth or ten times the rate", "overfit a single batch first: a correct loop learns it by heart")

@@ -11,6 +11,7 @@ from tensometer.rules.step import TRAIN, Step
 _HELD_OUT = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|eval|evaluation|test|dev|holdout)(?:[^a-z]|$)")
 # Of metrics only those of which less is better; of losses that is meant by the word.
 _LESS_IS_BETTER = re.compile(r"(?:^|[^a-z])(?:error|err|perplexity|ppl|nll|mse|mae|rmse|cross_?entropy)(?:[^a-z]|$)")
+_DEVIATIONS = ("-std", "_std")
 # Of several losses, the one that stands for them.
 _WHOLE = ("loss", "train_loss", "training_loss", "total_loss", "loss_total", "train/loss", "loss/train")
 
@@ -46,7 +47,7 @@ def held_out_losses(step: Step) -> dict[str, float]:
     """What the step tells of data that the model is not trained on, of which less is better; finite numbers only."""
     found = {name: value for name, value in step.scalars("losses").items() if held_out(name)}
     for name, value in step.scalars("metrics").items():
-        if held_out(name) and _less_is_better(name):
+        if held_out(name) and _less_is_better(name) and not name.endswith(_DEVIATIONS):
             found[name] = value
     for phase in step.phases("losses"):
         if phase != TRAIN:
@@ -78,7 +79,7 @@ def came_back(level: float, peak: float, value: float, steps: int) -> bool:
     """Whether a loss that jumped from a level to a peak is back so many steps later: three quarters of the way or more.
 
     Another task is learned, and its loss comes down as well, but seldom by as much in one step. The more steps have
-    passed since the peak, the less of the jump may be left.
+    passed since it jumped, the less of the jump may be left.
     """
     return value - level <= 0.25 / steps * (peak - level)
 

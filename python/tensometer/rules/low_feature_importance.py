@@ -12,14 +12,13 @@ from tensometer.rules.step import Step
 class LowFeatureImportance(Rule):
     """Features that no tree uses: all of them (the booster learns nothing), or many.
 
-    Condition: `features of importance 0 / features = 1`, a warning, and so is `>= most` if the trees have `splits`
-    splits a feature or more; or `>= share`, worth knowing (info). After `rounds` rounds of training, captured or not,
-    for `patience` captured ones in a row.
+    Condition: `features of importance 0 / features = 1`, a warning; or `>= share`, worth knowing (info). After `rounds`
+    rounds of training, captured or not, for `patience` captured ones in a row.
 
     Defaults: rounds 10, patience 3: the first trees split on few features, and of 30 to 64 features 10 to 20 % are
     unused after ten rounds on scikit-learn's breast cancer and digits, 71 % if one of the others gives the answer away.
-    share 0.5 for that reason: more than half of the table could be left out. most 0.8 and splits 2: what has been
-    passed over so often says nothing. importance "gain"; "weight" and "cover" have the same zeros.
+    share 0.5 for that reason: more than half of the table could be left out. importance "gain"; "weight" and "cover"
+    have the same zeros.
 
     Needs: rows that tensometer.capture.xgboost or Monitor.record_booster records, in `custom`. Costs: one number a
     round.
@@ -31,7 +30,7 @@ class LowFeatureImportance(Rule):
     Example: `LowFeatureImportance(share=0.9)`
     """
 
-    fractions = ("share", "most")
+    fractions = ("share",)
     needs = ("custom",)
     expected = False
     causes = (
@@ -43,8 +42,6 @@ class LowFeatureImportance(Rule):
     patience: int = 3
     rounds: int = 10
     share: float = 0.5
-    most: float = 0.8
-    splits: float = 2.0
     importance: str = "gain"
 
     def __post_init__(self) -> None:
@@ -62,8 +59,3 @@ class LowFeatureImportance(Rule):
         sentence = "{value:.0%} of the features are in no tree"
         some = (unused >= self.share) & ~learns_nothing
         yield Condition(rows, some, sentence, unused, self.share, kind="many", severity=Severity.INFO)
-        # What "weight" counts are splits; the mean over features is their number a feature.
-        splits = importance_row(self, step, "weight")["mean"]
-        nearly_all = (unused >= self.most) & ~learns_nothing & bool((splits >= self.splits).any())
-        sentence = "{value:.0%} of the features are in no tree, though there are enough splits for each of them"
-        yield Condition(rows, nearly_all, sentence, unused, self.most, kind="most")

@@ -18,8 +18,9 @@ class ParameterNotOptimized(Rule):
     Condition, of a parameter: (`left_out`) it requires a gradient and gets a new one at each step, no optimizer has it
     though there is one, and it does not change, for `patience` steps; (`no_gradient`) it is to be trained and had no
     gradient since the beginning, though its module was called, for `missing_patience` steps; (`unused`) the same of a
-    module that was not called, for `unused_patience` steps; (`frozen`) it requires none and has none, and changes, for
-    `patience` steps; (`apart`) it was tied to another under one of its names, and is a tensor of its own now.
+    module that was not called, for `unused_patience` steps, a warning; (`frozen`) it requires none and has none, and
+    changes, for `patience` steps; (`apart`) it was tied to another under one of its names, and is a tensor of its own
+    now.
 
     Defaults: patience 2, as what is declared leaves no doubt; missing_patience 8 and unused_patience 25: experts, heads
     and layers that are left out by chance are called sooner or later. Where modules are not seen, 8 it is.
@@ -82,16 +83,18 @@ class ParameterNotOptimized(Rule):
         if missing and len(gradients):
             without = np.array([name in missing for name in weights.names]) & ~had[weights.ids]
             without &= weights.each(_is_owned if weights.each(_is_owned).any() else is_trained) > 0
-            modules = set(step.group("activations").names)
+            modules = _with_parents(step.group("activations").names)
             if modules:
                 called = np.array([name.rpartition(".")[0] in modules for name in weights.names])
         observed = float(step.progress.observed)
-        for kind, holds, limit, and_so in (
-            ("no_gradient", without & called, self.missing_patience, "never had a gradient"),
-            ("unused", without & ~called, self.unused_patience, "its module was never called"),
-        ):
-            sentence = f"{{tensor}} is trainable, and {and_so} in {{value:.0f}} captured steps"
-            yield Condition(weights, holds, sentence, observed, limit, kind=kind, patience=limit)
+        sentence, limit = "{tensor} is trainable, and never had a gradient in {value:.0f} steps", self.missing_patience
+        yield Condition(weights, without & called, sentence, observed, limit, kind="no_gradient", patience=limit)
+        sentence, limit = (
+            "{tensor} is trainable, and its module was not called in {value:.0f} steps",
+            self.unused_patience,
+        )
+        about = {"kind": "unused", "severity": Severity.WARNING, "patience": limit}
+        yield Condition(weights, without & ~called, sentence, observed, limit, **about)  # type: ignore[arg-type]
 
     def _apart(self, state: State, weights: Group) -> Condition:
         """Names under which tensors were known that had several, and that are tensors by themselves now."""
@@ -106,6 +109,15 @@ class ParameterNotOptimized(Rule):
         more = {"other": [tied.get(name, "") for name in layout]} if holds.any() else {"other": ""}
         sentence = "{tensor} was one tensor with {other}, and is not any more"
         return Condition(weights, holds, sentence, 0.0, 0.0, more, kind="apart", patience=1)
+
+
+def _with_parents(modules: Sequence[str]) -> set[str]:
+    """Modules, those that they are parts of, and the model itself; also of outputs that are numbered: `lstm.0`."""
+    found = {""} if modules else set()
+    for name in modules:
+        parts = name.split(".")
+        found.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return found
 
 
 def _is_owned(key: Key) -> bool:

@@ -22,8 +22,8 @@ class Unchanged(Rule):
     Condition: sum, l1 and l2 of a weight matrix are bit for bit those of the captured step before, while an optimizer
     has it, has stepped, and its gradient is above 1e-3 of the largest it had, for `patience` steps; or (`nothing`) all
     of them stay, none has a gradient that is not zero, and an optimizer steps by a rate above 0, for `patience` steps;
-    or no optimizer has stepped since the beginning, for `idle_patience` steps; or (`stopped`) since it did, for as many
-    and four times as many as it ever took it before, while there are a training loss and inputs in training mode.
+    or no optimizer has stepped since the beginning, for `idle_patience` steps; or (`stopped`) since it did, for
+    `stopped_patience` steps of training, and four times as many as it ever took it before.
 
     Defaults: patience 4; a float32 weight changes in every healthy step that has a gradient and a learning rate. Amazon
     SageMaker Debugger's UnchangedTensor has 3 steps, of all tensors. idle_patience 32: gradients are accumulated over
@@ -51,6 +51,7 @@ class Unchanged(Rule):
 
     patience: int = 4
     idle_patience: int = 32
+    stopped_patience: int = 64
 
     def check(self, step: Step, state: State) -> Iterator[Condition]:
         """Compare the sums of each weight with the last ones."""
@@ -84,15 +85,17 @@ class Unchanged(Rule):
         )
 
     def _stopped(self, step: Step, state: State, still: bool) -> Condition:
+        """Counts steps of training alone: not those of an evaluation in between."""
         progress = step.progress
-        idle = state.get("stepped", False) and progress.counted and not progress.updated and not progress.skipped
-        count = state["idle"] = state.get("idle", 0) + 1 if idle else 0
-        if not idle:
-            state["longest"] = max(state.get("longest", 0), state.get("last idle", 0))
-        state["last idle"] = count
-        limit = max(self.idle_patience, 4 * state.get("longest", 0))
-        trains = training_loss(step) is not None and len(step.group("inputs")) > 0
-        holds = idle and still and count >= limit and trains
+        count, longest = state.get("idle", 0), state.get("longest", 0)
+        if not progress.counted or progress.updated or progress.skipped:
+            count, longest = 0, max(count, longest)
+        elif training_loss(step) is not None and len(step.group("inputs")):
+            count += 1
+        grown = count > state.get("idle", 0)
+        state["idle"], state["longest"] = count, longest
+        limit = max(self.stopped_patience, 4 * longest)
+        holds = grown and still and state.get("stepped", False) and count >= limit
         sentence = "no optimizer has stepped for {value} captured steps, though the model is called in training mode"
         about = {"value": count, "threshold": limit, "kind": "stopped", "collection": "weights", "patience": 1}
         return self.about(holds, sentence, step=step, **about)

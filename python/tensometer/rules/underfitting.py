@@ -43,6 +43,7 @@ class Underfitting(Rule):
     Example: `Underfitting(steps=1000)`
     """
 
+    fractions = ("share",)
     needs = ("losses", "labels")
     wants = ("inputs", "labels/classes", "weights", "updates")
     causes = ("a model that is too small or cut off from its inputs", "labels that do not belong to the inputs")
@@ -80,17 +81,18 @@ class Underfitting(Rule):
     def _visited(self, step: Step, state: State) -> bool:
         inputs = step.group("inputs").where(_is_index)
         state["indices"] = state.get("indices", 0) + int(inputs.sizes.sum())
-        rows = max(step.group("weights").each(_rows_of_embeddings).tolist(), default=0)
-        return not state["indices"] or bool(state["indices"] >= self.visits * rows)
+        rows = [*step.group("weights").each(_rows_of_embeddings).tolist(), state.get("rows", 0)]
+        state["rows"] = max(rows)
+        return not state["indices"] or bool(state["indices"] >= self.visits * state["rows"])
 
     def _moved(self, step: Step, state: State) -> bool:
         """Whether updates so far add up to so much of some weight matrix; true if they are not captured."""
         updates = step.group("updates").where(is_trained_matrix)
-        steps = step.number - state.get("at", step.number - 1)
-        state["at"] = step.number
         if len(updates):
+            # As if the steps since the last that was captured had been alike.
+            steps = step.number - state.get("at", step.number - 1)
             part = float(max(replaced(step, updates, step.group("weights"))))
-            state["moved"] = state.get("moved", 0.0) + steps * part
+            state["at"], state["moved"] = step.number, state.get("moved", 0.0) + steps * part
         return "moved" not in state or bool(state["moved"] >= self.moved)
 
     def _constant(self, step: Step, state: State) -> float | None:

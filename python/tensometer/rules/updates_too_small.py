@@ -35,6 +35,7 @@ class UpdatesTooSmall(Rule):
     Example: `UpdatesTooSmall(least=1e-7)`
     """
 
+    fractions = ("decayed",)
     needs = ("updates", "weights", "gradients")
     wants = ("loop",)
     causes = (

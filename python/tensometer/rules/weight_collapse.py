@@ -34,6 +34,7 @@ class WeightCollapse(Rule):
     Example: `WeightCollapse(fast=0.05)`
     """
 
+    fractions = ("left",)
     needs = ("weights",)
     consecutive = True
     causes = ("a weight decay that is far too strong for the learning rate",)

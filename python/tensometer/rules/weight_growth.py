@@ -36,6 +36,7 @@ class WeightGrowth(Rule):
     Example: `WeightGrowth(pace=0.05)`
     """
 
+    fractions = ("outwards", "steadily")
     needs = ("weights", "updates")
     consecutive = True
     causes = ("a weight decay of the wrong sign", "a loss of the wrong sign", "a learning rate that is too large")
@@ -63,5 +64,6 @@ class WeightGrowth(Rule):
         total = np.exp(last[:, -1] - last[:, 0])
         sentence = "{tensor} has grown to {value:.2f} times its norm in 16 steps, ever as fast"
         holds = (steps >= np.log1p(self.pace)).all(1) & (outwards >= self.outwards).all(1) & steady
-        holds &= holds.mean() > 0.5
+        if holds.sum() == 1 and len(holds) > 1:
+            holds = np.zeros_like(holds)
         yield Condition(weights, holds, sentence, total, (1 + self.pace) ** _STEPS)

@@ -20,6 +20,7 @@ MAX_PAYLOAD = 1 << 30
 _HEADER = struct.Struct("<8sIIQ")
 # zstd's own default: on summaries, higher levels gain 3 % for three times the time.
 _LEVEL = 3
+_SEPARATORS = (",", ":")
 
 Column = npt.NDArray[Any]
 
@@ -170,7 +171,7 @@ def _payload(schema: dict[str, Any], columns: dict[str, Column]) -> bytes:
     defaults = {name: default for name, (_, default) in ROW_COLUMNS.items()}
     kept = {name: columns[name] for name in defaults if not bool((columns[name] == defaults[name]).all())}
     places, parts = _planes(kept)
-    text = _compact(schema | {"columns": places}).encode()
+    text = json.dumps(schema | {"columns": places}, separators=_SEPARATORS, allow_nan=False).encode()
     text += b" " * (-(_HEADER.size + len(text)) % ALIGNMENT)
     size = _HEADER.size + len(text) + sum(map(len, parts))
     return b"".join([_HEADER.pack(MAGIC, VERSION, len(text), size), text, *parts])
@@ -253,19 +254,15 @@ class _Keys:
         known, keys = cls._last
         found = text.find(cls._BEGIN)
         begin = found + len(cls._BEGIN)
-        if found >= 0 and known and text.startswith(known, begin):
+        if found >= 0 and known and text.startswith(known, begin) and '"tensors":null' not in text:
             schema = json.loads(f"{text[:begin]}null{text[begin + len(known) :]}")
             # Otherwise it was the list of something else, an event perhaps.
             if schema["tensors"] is None:
                 return schema, keys
         schema = json.loads(text)
         keys = tuple(map(_key, schema["tensors"]))
-        cls._last = _compact(schema["tensors"]), keys
+        cls._last = json.dumps(schema["tensors"], separators=_SEPARATORS), keys
         return schema, keys
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _key(entry: dict[str, Any]) -> TensorKey:
