@@ -46,7 +46,7 @@ def test_labels_of_a_single_class() -> None:
             found += [one.step for one in judged(bench, labels, losses={"loss": loss})]  # type: ignore[attr-defined]
         return found
 
-    assert steps(others=0) == [43]
+    assert steps(others=0) == [34]
     assert steps(others=4) == []
     assert steps(others=0, last=0.1) == []  # pairs of which the first is always the right one
 

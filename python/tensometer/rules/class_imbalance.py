@@ -7,12 +7,13 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
-from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Fact, Step
 
 # Batches of so many labels or more tell whether data are shuffled, and so many of them.
 _BATCH, _BATCHES = 16, 8
+# To say the same class always is learned at once.
+_EASY = 0.05
 
 
 class ClassImbalance(Rule):
@@ -20,7 +21,7 @@ class ClassImbalance(Rule):
 
     Condition: with n labels of the most frequent class and m of the rarest, `(n - 3 sqrt(n)) / (m + 3 sqrt(m)) > ratio`
     over all labels seen, once there were `labels` of them. `single`: all labels so far, `single` or more, are of one
-    class, and the loss is down to 2 % of its first value, as it soon is where that is all there is to learn. `sorted`:
+    class, and the loss is down to 5 % of its first value, as it soon is where that is all there is to learn. `sorted`:
     in seven of the last eight batches of at least 16 labels nine tenths have a single class, and it is not the same one
     in all.
 
@@ -33,7 +34,7 @@ class ClassImbalance(Rule):
 
     Healthy look-alikes: tokens, letters and pixels differ in frequency by nature: only labels of whole samples are
     judged. A loss that is weighted by class makes up for it. Outputs without any sample (a head with room for more) are
-    no rare class. Pairs of which the first is always the right one (contrastive losses), whose loss is not at 2 % so
+    no rare class. Pairs of which the first is always the right one (contrastive losses), whose loss is not at 5 % so
     soon; the two calls of a discriminator (binary losses are not judged for a single class). Data that change in
     training (curricula, tasks one after another, a file that is sorted): only classes that were seen in the first and
     in the last quarter of the labels are compared.
@@ -69,7 +70,7 @@ class ClassImbalance(Rule):
         seen = found.seen
         kinds = np.flatnonzero(found.counts)
         binary = str(step.group("labels").facts("module_type", "")[0]).startswith("BCE")
-        alone = seen >= self.single and len(kinds) == 1 and not binary and solved(step.progress)
+        alone = seen >= self.single and len(kinds) == 1 and not binary and _is_easy(step)
         sentence = "all {value:.0f} labels so far are of class {only}"
         about = {"only": int(kinds[0]) if len(kinds) else 0, "kind": "single"}
         yield self.about(alone, sentence, value=seen, threshold=self.single, step=step, **about)
@@ -99,3 +100,8 @@ class ClassImbalance(Rule):
         holds = len(rulers) == _BATCHES and len(ruled) >= _BATCHES - 1 and len(set(ruled)) > 1
         sentence = "{value} of the last 8 batches have the labels of a single class each: the data are not shuffled"
         return self.about(holds, sentence, value=len(ruled), threshold=_BATCHES - 1, step=step, kind="sorted")
+
+
+def _is_easy(step: Step) -> bool:
+    """Whether some loss has come down to next to nothing."""
+    return any(abs(loss.smooth) <= _EASY * abs(loss.first) for loss in step.progress.losses.values())
