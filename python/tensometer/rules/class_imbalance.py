@@ -7,6 +7,7 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
+from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Fact, Step
 
@@ -70,7 +71,7 @@ class ClassImbalance(Rule):
         seen = found.seen
         kinds = np.flatnonzero(found.counts)
         binary = str(step.group("labels").facts("module_type", "")[0]).startswith("BCE")
-        alone = seen >= self.single and len(kinds) == 1 and not binary and _is_easy(step)
+        alone = seen >= self.single and len(kinds) == 1 and not binary and solved(step.progress, _EASY)
         sentence = "all {value:.0f} labels so far are of class {only}"
         about = {"only": int(kinds[0]) if len(kinds) else 0, "kind": "single"}
         yield self.about(alone, sentence, value=seen, threshold=self.single, step=step, **about)
@@ -100,8 +101,3 @@ class ClassImbalance(Rule):
         holds = len(rulers) == _BATCHES and len(ruled) >= _BATCHES - 1 and len(set(ruled)) > 1
         sentence = "{value} of the last 8 batches have the labels of a single class each: the data are not shuffled"
         return self.about(holds, sentence, value=len(ruled), threshold=_BATCHES - 1, step=step, kind="sorted")
-
-
-def _is_easy(step: Step) -> bool:
-    """Whether some loss has come down to next to nothing."""
-    return any(abs(loss.smooth) <= _EASY * abs(loss.first) for loss in step.progress.losses.values())

@@ -42,6 +42,6 @@ def is_hidden(step: Step, rows: Group) -> Array:
     return rows.part.rows < (layers[-1] if len(layers) else 0)
 
 
-def solved(progress: Progress) -> bool:
-    """Whether little is left to learn, as some loss tells."""
-    return any(abs(loss.smooth) <= _SOLVED * abs(loss.first) for loss in progress.losses.values())
+def solved(progress: Progress, left: float = _SOLVED) -> bool:
+    """Whether little is left to learn, as some loss tells: such a part of its first value."""
+    return any(abs(loss.smooth) <= left * abs(loss.first) for loss in progress.losses.values())
