@@ -59,17 +59,25 @@ void pack_histograms(const std::vector<const TensorSummary*>& rows, py::dict& co
 }
 
 py::dict pack_rows(const std::vector<const TensorSummary*>& rows, bool histograms) {
-  py::dict columns;
-#define TENSOMETER_FIELD(type, name, empty, rule)                                                   \
-  {                                                                                                 \
-    auto column = empty_column<type>(rows.size());                                                  \
-    for (std::size_t i = 0; i < rows.size(); ++i) column.mutable_data()[i] = rows[i]->summary.name; \
-    columns[#name] = column;                                                                        \
-  }
+  // One pass over the rows, which lie far apart.
+#define TENSOMETER_FIELD(type, name, empty, rule)         \
+  auto name##_column = empty_column<type>(rows.size());   \
+  type* const name##_out = name##_column.mutable_data();
   TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
 #undef TENSOMETER_FIELD
   auto fingerprints = empty_column<std::uint64_t>(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) fingerprints.mutable_data()[i] = rows[i]->fingerprint.value_or(0);
+  std::uint64_t* const fingerprints_out = fingerprints.mutable_data();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const TensorSummary& row = *rows[i];
+#define TENSOMETER_FIELD(type, name, empty, rule) name##_out[i] = row.summary.name;
+    TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
+    fingerprints_out[i] = row.fingerprint.value_or(0);
+  }
+  py::dict columns;
+#define TENSOMETER_FIELD(type, name, empty, rule) columns[#name] = name##_column;
+  TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
+#undef TENSOMETER_FIELD
   columns["fingerprint"] = fingerprints;
   if (histograms) pack_histograms(rows, columns);
   return columns;
@@ -95,16 +103,19 @@ class Column {
     } else {
       array_ = py::array_t<T, py::array::c_style>::ensure(array_);
       if (!array_) throw py::error_already_set();
-      data_ = array_.data();
+      data_ = array_.data(), step_ = 1;
     }
   }
-  T operator[](std::size_t i) const { return data_ == nullptr ? missing_ : data_[i]; }
+  Column(const Column&) = delete;
+  Column& operator=(const Column&) = delete;
+  T operator[](std::size_t i) const { return data_[i * step_]; }
 
  private:
   using Array = py::array_t<T, py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
   Array array_;
-  const T* data_ = nullptr;
   T missing_;
+  const T* data_ = &missing_;
+  std::size_t step_ = 0;
 };
 
 // The fields of a summary, one column each.
@@ -114,7 +125,7 @@ class SummaryColumns {
   SummaryColumns(const py::dict& columns, std::size_t size) : TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD) size_(size) {}
 #undef TENSOMETER_FIELD
   std::size_t size() const { return size_; }
-  Summary operator[](std::size_t i) const {
+  [[gnu::always_inline]] Summary operator[](std::size_t i) const {  // so that only what is used is read
     Summary s;
 #define TENSOMETER_FIELD(type, name, empty, rule) s.name = name##_column[i];
     TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)

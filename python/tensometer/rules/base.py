@@ -15,12 +15,12 @@ import numpy as np
 from tensometer.names import COLLECTIONS, check_group, unknown
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
-from tensometer.rules.step import TRAIN, Array, Group, Key, Part, Step, Where
+from tensometer.rules.step import TRAIN, Array, Group, Key, Step, Where
 
 _NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Condition:
     """Rows that a rule has judged in a step. What follows of it is the engine's: patience, repetition, the Finding.
 
@@ -39,14 +39,6 @@ class Condition:
     kind: str = ""
     severity: Severity | None = None
     patience: int | None = None
-
-
-class _About:
-    """The key of what is no tensor."""
-
-    def __init__(self, name: str, collection: str) -> None:
-        self.name, self.collection = name, collection
-        self.dtype, self.shape, self.facts = "float64", (), _NOTHING
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -138,17 +130,18 @@ class Rule:
         if where is not None:
             found = found.where(where)
         selection = self.selection
-        return found if selection == _ALL else found.where(selection)
+        return found if selection is _ALL else found.where(selection)
 
     @cached_property
     def selection(self) -> "Selection":
         """Which tensors the settings let in."""
-        return Selection(self.include, self.exclude, self.module_types, self.collections)
+        selection = Selection(self.include, self.exclude, self.module_types, self.collections)
+        return _ALL if selection == _ALL else selection
 
     def lets_in(self, step: Step, before: bool | None = None) -> bool | None:
         """Whether the settings let in any tensor of the groups that the rule looks at. before: where there is none."""
         selection = self.selection
-        if selection == _ALL:
+        if selection is _ALL:
             return True
         names = [name for name in (*self.needs, *self.wants) if name.partition("/")[0] not in _SCALARS]
         groups = [step.group(name, phase) for name in names for phase in step.phases(name)]
@@ -163,13 +156,10 @@ class Rule:
         """
         tensor, collection = str(more.pop("tensor", "")), str(more.pop("collection", ""))
         own = {name: more.pop(name) for name in ("kind", "severity", "patience") if name in more}
-        ids = np.array([step.catalogue.number(tensor)], np.intp)
-        part = Part(collection, TRAIN, _FIRST, ids, (_About(tensor, collection),))
-        group = Group(part, _no_column)
+        group = Group(step.catalogue.of_no_tensor(tensor, collection), _no_column)
         return Condition(group, np.array([bool(holds)]), sentence, value, threshold, more, **own)
 
 
-_FIRST = np.zeros(1, np.intp)
 # Groups of numbers, which have names of their own.
 _SCALARS = ("losses", "metrics", "loop")
 
@@ -203,20 +193,25 @@ class Selection:
 _ALL = Selection(None, None, None, None)
 
 
-def check_conditions(rule: Rule, given: object) -> Iterator[Condition]:
-    """What check() returned, as it comes. TypeError or ValueError, naming the rule, for what cannot be judged."""
-    if not isinstance(given, Iterable):
-        raise TypeError(f"{rule.name}: check() must yield Conditions, and returned {given!r:.100}")
-    for one in given:
-        if not isinstance(one, Condition):
-            raise TypeError(f"{rule.name}: check() must yield Conditions, and yielded {one!r:.100}")
-        if not isinstance(one.holds, np.ndarray) or one.holds.dtype != bool:
-            raise TypeError(f"{rule.name}: holds must be an array of booleans, and is {one.holds!r:.100}")
-        for name, value in (("holds", one.holds), ("value", one.value), ("threshold", one.threshold)):
-            if isinstance(value, np.ndarray) and value.shape != (len(one.rows),):
-                shape = f"({len(one.rows)},), as there are rows"
-                raise ValueError(f"{rule.name}: {name} is of shape {value.shape}, not {shape}")
-        yield one
+def iterated(rule: Rule, given: Iterable[Condition]) -> Iterator[Condition]:
+    """What check() has returned, one by one. TypeError, naming the rule, for what cannot be iterated."""
+    try:
+        return iter(given)
+    except TypeError:
+        raise TypeError(f"{rule.name}: check() must yield Conditions, and returned {given!r:.100}") from None
+
+
+def check_condition(rule: Rule, one: Condition) -> None:
+    """Whether check() has yielded what can be judged. TypeError or ValueError, naming the rule, if not."""
+    if not isinstance(one, Condition):
+        raise TypeError(f"{rule.name}: check() must yield Conditions, and yielded {one!r:.100}")
+    holds = one.holds
+    if not isinstance(holds, np.ndarray) or holds.dtype.char != "?":
+        raise TypeError(f"{rule.name}: holds must be an array of booleans, and is {holds!r:.100}")
+    shape = one.rows.part.ids.shape
+    for name, value in (("holds", holds), ("value", one.value), ("threshold", one.threshold)):
+        if isinstance(value, np.ndarray) and value.shape != shape:
+            raise ValueError(f"{rule.name}: {name} is of shape {value.shape}, not {shape}, as there are rows")
 
 
 def check_sentence(rule: Rule, condition: Condition) -> None:

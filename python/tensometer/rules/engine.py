@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensometer.rules import absence
-from tensometer.rules.base import Condition, Rule, check_conditions, check_sentence
+from tensometer.rules.base import Condition, Rule, check_condition, check_sentence, iterated
 from tensometer.rules.finding import Finding
 from tensometer.rules.progress import Progress
 from tensometer.rules.runs import Load, Runs, no_runs
@@ -88,10 +88,10 @@ class Engine:
         """
         self._follow(step)
         found, late = [], self.progress.observed == absence.NEEDS_PATIENCE
-        for rule in self.rules:
+        for rule, memory in zip(self.rules, self._memories.values(), strict=True):
             if rule.across_ranks:
                 continue
-            memory, asked = self._memories[rule.name], _has_needs(rule, step)
+            asked = step.has(rule.needs)
             if rule.consecutive:
                 memory.follow(step, asked=asked)
                 late |= memory.succession.apart == absence.NEEDS_PATIENCE - 1
@@ -112,7 +112,7 @@ class Engine:
         step.progress, step.runs = self.progress.about_to_update(), self._runs.step
         found = []
         for rule in self.rules:
-            if needs_only(rule, group) and _has_needs(rule, step):
+            if needs_only(rule, group) and step.has(rule.needs):
                 memory = self._memories[rule.name].copy()
                 if rule.consecutive:
                     memory.follow(step, asked=True)
@@ -141,7 +141,7 @@ class Engine:
         self._follow(steps[0])
         found = []
         for rule in self.rules:
-            having = [step for step in steps if _has_needs(rule, step)]
+            having = [step for step in steps if step.has(rule.needs)]
             if rule.across_ranks and len(having) > 1:
                 found += self._asked(rule, self._memories[rule.name], having[0], rule.check_ranks, having)
         return found
@@ -150,7 +150,7 @@ class Engine:
         self.progress.follow(step.number, step.scalars("loop"), step.scalars("losses"))
         step.progress, step.runs = self.progress, self._runs.step
         self._last = step
-        self._absent -= {group for group in self._absent if any(step.phases(group))}
+        self._absent.difference_update(step.groups)
         self._collections |= step.collections
 
     def finish(self, step: int, rank: int) -> list[Finding]:
@@ -198,10 +198,10 @@ class Engine:
         cooldown: int | None = None,
     ) -> list[Finding]:
         """memory: the rule's own, or a copy of it. cooldown: other than the rule's own."""
-        if self._memories[rule.name].broken:
+        if memory.broken:
             return []
         try:
-            conditions = check_conditions(rule, check(given, memory.state))
+            conditions = check(given, memory.state)
             return self._judged(rule, memory, step, conditions, rule.cooldown if cooldown is None else cooldown)
         except (Exception, SystemExit) as error:  # no rule ends a training
             self._failed(rule, error if isinstance(error, Exception) else RuntimeError(repr(error)))
@@ -217,21 +217,22 @@ class Engine:
         self, rule: Rule, memory: _Memory, step: Step, conditions: Iterable[Condition], cooldown: int
     ) -> list[Finding]:
         memory.observed += 1
-        found = []
-        for condition in conditions:
-            if memory.observed > rule.warmup:
-                one = self._followed(rule, condition, memory, step, cooldown)
-                if one is not None:
-                    found.append(one)
+        found, judged = [], memory.observed > rule.warmup
+        for condition in iterated(rule, conditions):
+            check_condition(rule, condition)
+            one = self._followed(rule, condition, memory, step, cooldown) if judged else None
+            if one is not None:
+                found.append(one)
         return found
 
     def _followed(self, rule: Rule, condition: Condition, memory: _Memory, step: Step, cooldown: int) -> Finding | None:
         kind = f"{condition.kind}:{condition.rows.part.phase}"
-        if kind not in memory.tracks:
+        track = memory.tracks.get(kind)
+        if track is None:
             check_sentence(rule, condition)
-        track = memory.tracks.setdefault(kind, _Track())
+            track = memory.tracks[kind] = _Track()
         holds = condition.holds
-        anything = bool(holds.any())
+        anything = bool(np.count_nonzero(holds))
         if not anything and not track.active:
             return None
         track.active = anything
@@ -299,10 +300,6 @@ def needs_only(rule: Rule, group: str) -> bool:
     """Whether a rule looks at a group of rows and can be asked where there is nothing else."""
     alone = group in (*rule.needs, *rule.wants) and not {*rule.needs} - {group}
     return alone and not rule.across_ranks
-
-
-def _has_needs(rule: Rule, step: Step) -> bool:
-    return all(len(step.group(group)) for group in rule.needs)
 
 
 def _finding(

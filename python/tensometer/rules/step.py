@@ -1,6 +1,6 @@
 """What rules see of a step: its rows by collection, as arrays over tensors."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -68,9 +68,15 @@ class Part:
 
     def __init__(self, group: str, phase: str, rows: Indices, ids: Indices, keys: Sequence[Key]) -> None:
         self.group, self.phase, self.rows, self.ids, self.keys = group, phase, rows, ids, keys
+        self._at = _span(rows)
         self._subsets: dict[Any, Part] = {}
         self._facts: dict[str, Array] = {}
         self._each: dict[Any, Array] = {}
+
+    def of(self, column: Array) -> Array:
+        """The part's rows of a column of the step."""
+        rows: Array = column[self._at]
+        return rows
 
     def subset(self, where: Where) -> "Part":
         """The rows whose keys `where` lets in; remembered by it, which is a function that lives on."""
@@ -109,15 +115,23 @@ class Part:
         return np.array([np.prod(key.shape, dtype=np.int64) for key in self.keys], np.int64)
 
 
+def _span(rows: Indices) -> Indices | slice:
+    """The same rows, as a slice where they follow each other: which copies nothing."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
 class Group:
     """The rows of one group in one step. Any statistic of Summary is an array over them: `group["l2"]`.
 
-    It may be empty: then so are its arrays.
+    It may be empty: then so are its arrays. Arrays are shared among rules, and cannot be changed.
     """
 
     def __init__(self, part: Part, column: Callable[[str], Array]) -> None:
         self.part, self._column = part, column
         self._found: dict[str, Array] = {}
+        self._others: dict[Part, Group] = {}
 
     def __len__(self) -> int:
         return len(self.part.ids)
@@ -126,7 +140,9 @@ class Group:
         """A statistic of every row, as float64. ValueError for an unknown name."""
         found = self._found.get(statistic)
         if found is None:
-            found = self._found[statistic] = self._column(statistic)[self.part.rows].astype(np.float64, copy=False)
+            found = self.part.of(self._column(statistic)).astype(np.float64, copy=False)
+            found.flags.writeable = False
+            self._found[statistic] = found
         return found
 
     @property
@@ -163,7 +179,32 @@ class Group:
 
     def of(self, part: Part) -> "Group":
         """Other rows of the same step."""
-        return Group(part, self._column)
+        found = self._others.get(part)
+        if found is None:
+            found = self._others[part] = Group(part, self._column)
+        return found
+
+
+class Layout:
+    """Where the groups of a step are, by their names and phases. What a row says of a tensor is another group's.
+
+    phases: those of each group. collections: those of the groups.
+    """
+
+    def __init__(self, parts: Mapping[tuple[str, str], Part]) -> None:
+        self.parts = parts
+        self.phases: dict[str, list[str]] = {}
+        for group, phase in parts:
+            self.phases.setdefault(group, []).append(phase)
+        self.collections = frozenset(group.partition("/")[0] for group in self.phases)
+        self._has: dict[tuple[str, ...], bool] = {}
+
+    def has(self, groups: tuple[str, ...]) -> bool:
+        """Whether training has rows of all of these."""
+        found = self._has.get(groups)
+        if found is None:
+            found = self._has[groups] = all((group, TRAIN) in self.parts for group in groups)
+        return found
 
 
 class Catalogue:
@@ -175,6 +216,7 @@ class Catalogue:
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
         self._layouts: dict[tuple[Any, ...], tuple[Any, Layout]] = {}
+        self._others: dict[tuple[str, str], Part] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -188,7 +230,16 @@ class Catalogue:
         """The number of a tensor's name, which is a new one if need be."""
         return self._ids.setdefault(name, len(self._ids))
 
-    def layout(self, parts: Sequence[tuple[str, Sequence[Key]]]) -> "Layout":
+    def of_no_tensor(self, name: str, collection: str) -> Part:
+        """A single row about something else."""
+        found = self._others.get((name, collection))
+        if found is None:
+            ids = np.array([self.number(name)], np.intp)
+            found = Part(collection, TRAIN, _FIRST, ids, (_About(name, collection),))
+            self._others[name, collection] = found
+        return found
+
+    def layout(self, parts: Sequence[tuple[str, Sequence[Key]]]) -> Layout:
         """Of a step whose rows are those of the parts, each a phase and keys, one part after another.
 
         Remembered by the lists of keys themselves, which must not change.
@@ -202,7 +253,7 @@ class Catalogue:
             found = self._layouts[mark] = (list(parts), self._made(parts))
         return found[1]
 
-    def _made(self, parts: Sequence[tuple[str, Sequence[Key]]]) -> "Layout":
+    def _made(self, parts: Sequence[tuple[str, Sequence[Key]]]) -> Layout:
         places: dict[tuple[str, str], list[tuple[int, int, Key]]] = {}
         row = 0
         for phase, keys in parts:
@@ -211,17 +262,35 @@ class Catalogue:
                 group = f"{key.collection}/{suffix}" if suffix else key.collection
                 places.setdefault((group, phase), []).append((row, self.number(name), key))
                 row += 1
-        layout: Layout = {}
+        made: dict[tuple[str, str], Part] = {}
         for (group, phase), found in places.items():
             rows, ids, keys = zip(*found, strict=True)
-            layout[group, phase] = Part(group, phase, np.array(rows, np.intp), np.array(ids, np.intp), keys)
-        return layout
+            made[group, phase] = Part(group, phase, np.array(rows, np.intp), np.array(ids, np.intp), keys)
+        return Layout(made)
 
 
-_NONE = np.zeros(0, np.intp)
+class _About:
+    """The key of what is no tensor."""
 
-# By the names of group and phase. Rows that say something of a tensor are a group of their own: `updates/ratio`.
-Layout = dict[tuple[str, str], Part]
+    def __init__(self, name: str, collection: str) -> None:
+        self.name, self.collection = name, collection
+        self.dtype, self.shape, self.facts = "float64", (), dict[str, Any]()
+
+
+_NONE, _FIRST = np.zeros(0, np.intp), np.zeros(1, np.intp)
+
+
+class _Columns:
+    """Statistics of all rows of a step, each made once. It knows nothing of the step, which goes when nobody has it."""
+
+    def __init__(self, make: Callable[[str], Array]) -> None:
+        self._make, self._made = make, dict[str, Array]()
+
+    def __call__(self, statistic: str) -> Array:
+        found = self._made.get(statistic)
+        if found is None:
+            found = self._made[statistic] = self._make(statistic)
+        return found
 
 
 class Step:
@@ -250,7 +319,7 @@ class Step:
         self.number, self.time, self.rank, self.events = number, time, rank, events
         self.catalogue, self._parts = catalogue, parts
         self._layout = catalogue.layout(parts)
-        self._column, self._columns = column, dict[str, Array]()
+        self._column, self._statistic = column, _Columns(column)
         self._groups: dict[tuple[str, str], Group] = {}
         self._scalars: dict[tuple[str, str], dict[str, float]] = {}
 
@@ -261,7 +330,7 @@ class Step:
         """
         found = self._groups.get((name, phase))
         if found is None:
-            part = self._layout.get((name, phase))
+            part = self._layout.parts.get((name, phase))
             if part is None:
                 check_group(name)
                 part = Part(name, phase, _NONE, _NONE, ())
@@ -280,14 +349,23 @@ class Step:
         about = (self.number, self.time, self.rank)
         return Step(*about, catalogue=catalogue, parts=self._parts, column=self._column, events=self.events)
 
-    @property
-    def collections(self) -> set[str]:
-        """The collections that have rows in this step, in any phase."""
-        return {group.partition("/")[0] for group, _ in self._layout}
+    def has(self, groups: tuple[str, ...]) -> bool:
+        """Whether this step of training has rows of all these groups."""
+        return self._layout.has(groups)
 
-    def phases(self, name: str) -> Iterator[str]:
+    @property
+    def groups(self) -> Collection[str]:
+        """The groups that have rows in this step, in any phase."""
+        return self._layout.phases.keys()
+
+    @property
+    def collections(self) -> frozenset[str]:
+        """The collections that have rows in this step, in any phase."""
+        return self._layout.collections
+
+    def phases(self, name: str) -> Sequence[str]:
         """The phases that have rows of a group in this step."""
-        return (phase for group, phase in self._layout if group == name)
+        return self._layout.phases.get(name, ())
 
     def scalars(self, collection: str, phase: str = TRAIN) -> dict[str, float]:
         """Numbers of this step by name: of losses, metrics or loop."""
@@ -300,14 +378,8 @@ class Step:
 
     def _of_scalars(self, group: Group) -> list[float]:
         # The mean of one finite element is that element; of one that is not finite, the counts tell which.
-        values = group["mean"].copy()
-        values[group["nan"] > 0] = np.nan
-        values[group["posinf"] > 0] = np.inf
-        values[group["neginf"] > 0] = -np.inf
+        values = group["mean"]
+        if group["nonfinite"].any():
+            kinds = [group[kind] > 0 for kind in ("nan", "posinf", "neginf")]
+            values = np.select(kinds, [np.nan, np.inf, -np.inf], values)
         return list(values.tolist())
-
-    def _statistic(self, name: str) -> Array:
-        found = self._columns.get(name)
-        if found is None:
-            found = self._columns[name] = self._column(name)
-        return found
