@@ -58,10 +58,10 @@ void pack_histograms(const std::vector<const TensorSummary*>& rows, py::dict& co
   columns["bin_count"] = counts;
 }
 
-py::dict pack_rows(const std::vector<const TensorSummary*>& rows, bool histograms) {
+py::dict pack(const std::vector<const TensorSummary*>& rows) {
   // One pass over the rows, which lie far apart.
-#define TENSOMETER_FIELD(type, name, empty, rule)         \
-  auto name##_column = empty_column<type>(rows.size());   \
+#define TENSOMETER_FIELD(type, name, empty, rule)       \
+  auto name##_column = empty_column<type>(rows.size()); \
   type* const name##_out = name##_column.mutable_data();
   TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
 #undef TENSOMETER_FIELD
@@ -79,11 +79,44 @@ py::dict pack_rows(const std::vector<const TensorSummary*>& rows, bool histogram
   TENSOMETER_SUMMARY_FIELDS(TENSOMETER_FIELD)
 #undef TENSOMETER_FIELD
   columns["fingerprint"] = fingerprints;
-  if (histograms) pack_histograms(rows, columns);
+  pack_histograms(rows, columns);
   return columns;
 }
 
-py::dict pack(const py::iterable& tables, bool histograms) { return pack_rows(rows_of(tables), histograms); }
+// Writes a statistic of some rows.
+using WriteStatistic = void (*)(const TensorSummary* const* rows, std::size_t count, double* out);
+
+WriteStatistic writer_of(const std::string& name) {
+#define TENSOMETER_ROW(known, kind, expression, doc)                              \
+  if (name == #known) {                                                           \
+    return [](const TensorSummary* const* rows, std::size_t count, double* out) { \
+      for (std::size_t i = 0; i < count; ++i) {                                   \
+        const Summary& s = rows[i]->summary;                                      \
+        out[i] = static_cast<double>(expression);                                 \
+      }                                                                           \
+    };                                                                            \
+  }
+  TENSOMETER_STATISTICS(TENSOMETER_ROW)
+#undef TENSOMETER_ROW
+  throw py::value_error("statistic: '" + name + "' is unknown; see tensometer.SummaryTable.columns");
+}
+
+// So many rows at a time stay in the first cache while one statistic after another is made of them.
+constexpr std::size_t rows_at_once = 64;
+
+py::array statistics(const py::iterable& tables, const std::vector<std::string>& names) {
+  std::vector<WriteStatistic> writers;
+  for (const std::string& name : names) writers.push_back(writer_of(name));
+  const std::vector<const TensorSummary*> rows = rows_of(tables);
+  py::array_t<double> result({names.size(), rows.size()});
+  double* const out = result.mutable_data();
+  const FloatEnvironment environment;
+  for (std::size_t first = 0; first < rows.size(); first += rows_at_once) {
+    const std::size_t count = std::min(rows_at_once, rows.size() - first);
+    for (std::size_t k = 0; k < writers.size(); ++k) writers[k](&rows[first], count, out + k * rows.size() + first);
+  }
+  return result;
+}
 
 // A column of the mapping as an array of its type; the value of an empty tensor where it is missing. One that is a single
 // value in every row need not be written out: NumPy's step of 0.
@@ -241,7 +274,7 @@ py::dict merge_rows(const py::dict& columns, const py::array_t<std::int64_t, py:
   }
   std::vector<const TensorSummary*> pointers;
   for (const TensorSummary& one : merged) pointers.push_back(&one);
-  return pack_rows(pointers, true);
+  return pack(pointers);
 }
 
 }  // namespace
@@ -254,12 +287,16 @@ void register_records(py::module_& m) {
       R"(Packed rows merged by groups: packed columns of `count` rows. Row i belongs to groups[i], to none if that is negative.
 
 Rows of a group merge in their order. A histogram comes of groups whose rows all have one. ValueError for what no summary holds.)");
-  m.def("pack", &pack, py::arg("tables"), py::kw_only(), py::arg("histograms") = true,
-        R"(The rows of SummaryTables as columns: a dictionary from names to arrays.
+  m.def(
+      "pack", [](const py::iterable& tables) { return pack(rows_of(tables)); }, py::arg("tables"),
+      R"(The rows of SummaryTables as columns: a dictionary from names to arrays.
 
 The fields of a summary and the fingerprint (0 if there is none) have one element a row, and so have histogram_resolution (255:
-no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another. Without
-`histograms` these five are left out.)");
+no histogram), histogram_sampled and histogram_bins; bin_step and bin_count hold the bins of all rows one after another.)");
+  m.def("statistics", &statistics, py::arg("tables"), py::arg("names"),
+        R"(Statistics of the rows of SummaryTables, all made in one pass: a float64 array of shape (names, rows).
+
+Counts are exact to 2^53, extremes as unpack() gives them. ValueError for an unknown statistic.)");
   m.def("unpack", &unpack, py::arg("columns"), py::arg("statistic"), py::arg("rows"),
         R"(One statistic of every row of packed columns: an array of shape (rows,), uint64 for counts, else float64.
 

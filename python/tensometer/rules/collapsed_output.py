@@ -109,7 +109,7 @@ class CollapsedOutput(Rule):
 def _grows(step: Step, rows: Group, spread: Array, state: State) -> Array:
     least = state.of_tensors("least", len(step.catalogue), np.inf)
     least[rows.ids] = np.fmin(least[rows.ids], spread)
-    last = pushed(step, state, "spreads", 2 * _TEN, rows.ids, spread)
+    last = pushed(step, state, "spreads", 2 * _TEN, rows, spread)
     before, after = last[:, :_TEN].sum(1), last[:, _TEN:].sum(1)
     # NaN, where there are not so many yet, is growth.
     grows: Array = (spread > 1.2 * least[rows.ids]) & ~(after <= 1.1 * before)

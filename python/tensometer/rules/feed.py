@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tensometer._core import SummaryTable, pack, unpack
+from tensometer._core import SummaryTable, statistics, unpack
 from tensometer.rules.step import Array, Catalogue, Fact, Key, Step
 
 # Phase, what each row is about, and the rows.
@@ -20,12 +20,14 @@ def captured_step(
 ) -> Step:
     """A step as it was captured. Lists of keys must not change: layouts are remembered by them."""
     columns: dict[str, Array] = {}
-    rows = sum(len(keys) for _, keys, _ in parts)
 
     def column(statistic: str) -> Array:
-        if not columns:
-            columns.update(pack([table for _, _, table in parts], histograms=False))
-        return unpack(columns, statistic, rows)
+        if statistic not in columns:
+            # Rules read the same ones at every step: they are made together.
+            catalogue.asked[statistic] = None
+            names = [name for name in catalogue.asked if name not in columns]
+            columns.update(zip(names, statistics([table for _, _, table in parts], names), strict=True))
+        return columns[statistic]
 
     return Step(
         number,

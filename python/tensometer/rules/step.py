@@ -64,11 +64,12 @@ class Part:
 
     ids: the number of each row's tensor, the same in every step and group: what a rule remembers of tensors are arrays
     over these numbers. Rows of one tensor in several groups (a weight, its gradient, its update) have the same.
+    span: the ids, as a slice where they follow each other.
     """
 
     def __init__(self, group: str, phase: str, rows: Indices, ids: Indices, keys: Sequence[Key]) -> None:
         self.group, self.phase, self.rows, self.ids, self.keys = group, phase, rows, ids, keys
-        self._at = _span(rows)
+        self._at, self.span = _span(rows), _span(ids)
         self._subsets: dict[Any, Part] = {}
         self._facts: dict[str, Array] = {}
         self._each: dict[Any, Array] = {}
@@ -192,7 +193,7 @@ class Layout:
     """
 
     def __init__(self, parts: Mapping[tuple[str, str], Part]) -> None:
-        self.parts = parts
+        self._parts = dict(parts)
         self.phases: dict[str, list[str]] = {}
         for group, phase in parts:
             self.phases.setdefault(group, []).append(phase)
@@ -203,12 +204,23 @@ class Layout:
         """Whether training has rows of all of these."""
         found = self._has.get(groups)
         if found is None:
-            found = self._has[groups] = all((group, TRAIN) in self.parts for group in groups)
+            found = self._has[groups] = all(TRAIN in self.phases.get(group, ()) for group in groups)
+        return found
+
+    def part(self, group: str, phase: str) -> Part:
+        """Where a group is: an empty part, if nowhere. ValueError for a name that is no group's."""
+        found = self._parts.get((group, phase))
+        if found is None:
+            check_group(group)
+            found = self._parts[group, phase] = Part(group, phase, _NONE, _NONE, ())
         return found
 
 
 class Catalogue:
-    """The numbers of a run's tensors, and where groups are in steps of the layouts seen so far."""
+    """The numbers of a run's tensors, and where groups are in steps of the layouts seen so far.
+
+    asked: the statistics that rules have read so far.
+    """
 
     # Steps that capture by different cadences have different layouts; a run has a few.
     _MOST_LAYOUTS = 64
@@ -217,6 +229,7 @@ class Catalogue:
         self._ids: dict[str, int] = {}
         self._layouts: dict[tuple[Any, ...], tuple[Any, Layout]] = {}
         self._others: dict[tuple[str, str], Part] = {}
+        self.asked: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -330,10 +343,7 @@ class Step:
         """
         found = self._groups.get((name, phase))
         if found is None:
-            part = self._layout.parts.get((name, phase))
-            if part is None:
-                check_group(name)
-                part = Part(name, phase, _NONE, _NONE, ())
+            part = self._layout.part(name, phase)
             found = self._groups[name, phase] = Group(part, self._statistic)
         return found
 

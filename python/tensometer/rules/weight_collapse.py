@@ -49,7 +49,7 @@ class WeightCollapse(Rule):
         weights = self.rows(step, "weights", where=is_trained_matrix)
         if step.progress.skipped or not step.progress.updated or not len(weights):
             return
-        norms = pushed(step, state, "norms", _SLOW + 1, weights.ids, weights["l2"])
+        norms = pushed(step, state, "norms", _SLOW + 1, weights, weights["l2"])
         first = state.of_tensors("first", len(step.catalogue), np.nan)
         first[weights.ids] = np.where(np.isnan(first[weights.ids]), norms[:, -1], first[weights.ids])
         shrunk = (norms[:, -1] > 0) & (norms[:, -1] <= self.left * first[weights.ids])

@@ -53,11 +53,11 @@ class WeightGrowth(Rule):
             return
         norms, updates = weights["l2"], step.group("updates")
         changes = by_tensor(step, updates, updates["l2"])[weights.ids]
-        both = pushed(step, state, "norms", 2, weights.ids, norms)
+        both = pushed(step, state, "norms", 2, weights, norms)
         outwards = (both[:, 1] - both[:, 0]) / np.where(changes > 0, changes, np.inf)
-        outwards = pushed(step, state, "outwards", _STEPS, weights.ids, outwards)
+        outwards = pushed(step, state, "outwards", _STEPS, weights, outwards)
         sizes = np.log(np.maximum(norms, weights.each(natural_norm)))
-        last = pushed(step, state, "sizes", _STEPS + 1, weights.ids, sizes)
+        last = pushed(step, state, "sizes", _STEPS + 1, weights, sizes)
         steps = last[:, 1:] - last[:, :-1]
         middle = last[:, _STEPS // 2]
         steady = last[:, -1] - middle >= self.steadily * (middle - last[:, 0])

@@ -6,27 +6,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Indices, Step
+from tensometer.rules.step import Array, Group, Step
 
 # Of normal numbers the deviation is so many times the median distance from the median.
 _NORMAL = 1.4826
 
 
-def pushed(step: Step, state: State, name: str, length: int, ids: Indices, values: Array) -> Array:
-    """Remember a value of some tensors; returns their last `length` ones, a row a tensor, the oldest first.
+def pushed(step: Step, state: State, name: str, length: int, group: Group, values: Array) -> Array:
+    """Remember a value of a group's tensors; returns their last `length` ones, a row a tensor, the oldest first.
 
-    ids: the numbers of the tensors. Where there were not so many yet, NaN comes before them.
+    Where there were not so many yet, NaN comes before them.
     """
     found: Array | None = state.get(name)
     needed = len(step.catalogue)
-    if found is None or len(found) < needed:
-        grown = np.full((max(64, 2 * needed), length), np.nan)
+    if found is None or found.shape[1] < needed:
+        grown = np.full((length, max(64, 2 * needed)), np.nan)
         if found is not None:
-            grown[: len(found)] = found
+            grown[:, : found.shape[1]] = found
         found = state[name] = grown
-    rows = np.concatenate([found[ids, 1:], values[:, None]], axis=1)
-    found[ids] = rows
-    return rows
+    # Tensors lie side by side, so that all move on by one at once.
+    last = np.empty((length, len(values)))
+    last[:-1], last[-1] = found[1:, group.part.span], values
+    found[:, group.part.span] = last
+    return last.T
 
 
 def pushed_number(state: State, name: str, length: int, value: float) -> list[float]:
