@@ -204,6 +204,17 @@ def test_a_bucket_may_go_away_for_a_while(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(told) == 1
 
 
+def test_looking_for_news_never_waits_for_ever() -> None:
+    def look() -> None:
+        for _ in range(20_000):
+            once()
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(60.0)
+    assert not looking.is_alive()
+
+
 @pytest.mark.parametrize("events", [True, False])
 def test_a_finding_follows_its_segment_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: bool) -> None:
     if not events:

@@ -219,9 +219,9 @@ class Engine:
         memory.observed += 1
         found, judged = [], memory.observed > rule.warmup
         for condition in iterated(rule, conditions):
-            check_condition(rule, condition)
-            one = self._followed(rule, condition, memory, step, cooldown) if judged else None
-            if one is not None:
+            if not judged or not isinstance(condition, Condition):
+                check_condition(rule, condition)
+            elif (one := self._followed(rule, condition, memory, step, cooldown)) is not None:
                 found.append(one)
         return found
 
@@ -229,12 +229,14 @@ class Engine:
         kind = f"{condition.kind}:{condition.rows.part.phase}"
         track = memory.tracks.get(kind)
         if track is None:
+            check_condition(rule, condition)
             check_sentence(rule, condition)
             track = memory.tracks[kind] = _Track()
         holds = condition.holds
         anything = bool(np.count_nonzero(holds))
         if not anything and not track.active:
             return None
+        check_condition(rule, condition)
         track.active = anything
         ids, count = condition.rows.ids, len(self.catalogue)
         streaks = track.state.of_tensors("streaks", count, 0)

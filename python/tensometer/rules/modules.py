@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
-
 from tensometer.rules.progress import Progress
 from tensometer.rules.step import TRAIN, Array, Group, Key, Step
+from tensometer.rules.tensors import joined
 
 # What multiplies by weights, of PyTorch: the layers that a network consists of.
 _LAYERS = ("Linear", "Conv", "LazyLinear", "LazyConv", "Bilinear", "LSTM", "GRU", "RNN", "MultiheadAttention")
@@ -30,10 +29,7 @@ def samples_per_unit(key: Key) -> int:
 def beside(step: Step, rows: Group, group: str, statistic: str = "mean") -> Array:
     """A statistic of the rows that another group has of the same tensors, in the same phase; NaN where it has none."""
     other = step.group(group, rows.part.phase)
-    values = np.full(len(step.catalogue), np.nan)
-    values[other.ids] = other[statistic]
-    found: Array = values[rows.ids]
-    return found
+    return joined(rows, other, other[statistic])
 
 
 def is_hidden(step: Step, rows: Group) -> Array:

@@ -90,8 +90,10 @@ class NonFinite(Rule):
 def _condition(
     kind: str, rows: Group, bad: Array, sentence: str, severity: Severity, came: str, patience: int | None = None
 ) -> Condition:
-    more: dict[str, Array | str] = {"count": rows["count"], "came": f"; {came}" if came else ""}
-    return Condition(rows, bad > 0, sentence + "{came}", bad, 0.0, more, kind, severity, patience)
+    holds = bad > 0
+    count = rows["count"] if holds.any() else 0.0
+    more: dict[str, Array | float | str] = {"count": count, "came": f"; {came}" if came else ""}
+    return Condition(rows, holds, sentence + "{came}", bad, 0.0, more, kind, severity, patience)
 
 
 def _severity(condition: Condition) -> int:

@@ -8,7 +8,7 @@ from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
 from tensometer.rules.state import State
 from tensometer.rules.step import Group, Key, Step
-from tensometer.rules.tensors import by_tensor, is_trained
+from tensometer.rules.tensors import is_trained, joined
 from tensometer.rules.unchanged import unchanged
 
 
@@ -55,8 +55,8 @@ class ParameterNotOptimized(Rule):
         weights = self.rows(step, "weights")
         gradients = step.group("gradients")
         still = unchanged(step, state, weights)
-        norms = np.nan_to_num(by_tensor(step, gradients, gradients["l2"])[weights.ids])
-        fresh = by_tensor(step, gradients, ~unchanged(step, state, gradients))[weights.ids] > 0
+        norms = joined(weights, gradients, gradients["l2"], missing=0.0)
+        fresh = joined(weights, gradients, ~unchanged(step, state, gradients), missing=False)
         left_out = (weights.each(_is_left_out) > 0) & fresh
         sentence = "{tensor} has a gradient of {value:.1e}, but no optimizer has it, and it does not change"
         yield Condition(weights, left_out & still & (norms > 0), sentence, norms, 0.0, kind="left_out")

@@ -73,10 +73,13 @@ class Part:
         self._subsets: dict[Any, Part] = {}
         self._facts: dict[str, Array] = {}
         self._each: dict[Any, Array] = {}
+        self._beside: dict[Part, tuple[Indices, Indices]] = {}
 
     def of(self, column: Array) -> Array:
-        """The part's rows of a column of the step."""
+        """The part's rows of a column of the step, which cannot be changed."""
         rows: Array = column[self._at]
+        if not isinstance(self._at, slice):
+            rows.flags.writeable = False
         return rows
 
     def subset(self, where: Where) -> "Part":
@@ -103,6 +106,15 @@ class Part:
         found = self._each.get(number)
         if found is None:
             found = self._each[number] = np.array([number(key) for key in self.keys], np.float64)
+        return found
+
+    def beside(self, other: "Part") -> tuple[Indices, Indices]:
+        """Where another part has each row's tensor (anywhere, if nowhere), and which rows have theirs nowhere."""
+        found = self._beside.get(other)
+        if found is None:
+            places = {number: at for at, number in enumerate(other.ids.tolist())}
+            all_places = np.array([places.get(number, -1) for number in self.ids.tolist()], np.intp)
+            found = self._beside[other] = (np.maximum(all_places, 0), np.flatnonzero(all_places < 0))
         return found
 
     @cached_property
@@ -141,9 +153,7 @@ class Group:
         """A statistic of every row, as float64. ValueError for an unknown name."""
         found = self._found.get(statistic)
         if found is None:
-            found = self.part.of(self._column(statistic)).astype(np.float64, copy=False)
-            found.flags.writeable = False
-            self._found[statistic] = found
+            found = self._found[statistic] = self.part.of(self._column(statistic))
         return found
 
     @property
@@ -302,7 +312,8 @@ class _Columns:
     def __call__(self, statistic: str) -> Array:
         found = self._made.get(statistic)
         if found is None:
-            found = self._made[statistic] = self._make(statistic)
+            found = self._made[statistic] = self._make(statistic).astype(np.float64, copy=False).view()
+            found.flags.writeable = False
         return found
 
 
@@ -331,10 +342,14 @@ class Step:
     ) -> None:
         self.number, self.time, self.rank, self.events = number, time, rank, events
         self.catalogue, self._parts = catalogue, parts
-        self._layout = catalogue.layout(parts)
         self._column, self._statistic = column, _Columns(column)
         self._groups: dict[tuple[str, str], Group] = {}
         self._scalars: dict[tuple[str, str], dict[str, float]] = {}
+
+    @cached_property
+    def _layout(self) -> Layout:
+        # When it is asked for: what is held for other ranks to come by may never be.
+        return self.catalogue.layout(self._parts)
 
     def group(self, name: str, phase: str = TRAIN) -> Group:
         """The rows of a collection (`gradients`), or of what is said of its tensors (`updates/ratio`).

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Array, Group, Key
 
 # Of PyTorch's own layers a weight is uniform in +-1/sqrt(inputs): its root mean square is this over sqrt(inputs).
 _UNIFORM = 3**-0.5
@@ -30,17 +30,20 @@ def natural_norm(key: Key) -> float:
     return natural_rms(key) * math.sqrt(math.prod(key.shape))
 
 
-def by_tensor(step: Step, group: Group, values: Array) -> Array:
-    """Values of a group's rows over the numbers of tensors, NaN where it has none: `result[other.ids]` joins groups."""
-    result = np.full(len(step.catalogue), np.nan)
-    result[group.ids] = values
-    return result
+def joined(rows: Group, other: Group, values: Array, missing: float = np.nan) -> Array:
+    """For each row the value that a row of another group has of the same tensor; `missing` where there is none."""
+    if not len(values):
+        return np.full(len(rows), missing)
+    places, absent = rows.part.beside(other.part)
+    found: Array = values[places]
+    if len(absent):
+        found[absent] = missing
+    return found
 
 
-def replaced(step: Step, updates: Group, weights: Group) -> Array:
+def replaced(updates: Group, weights: Group) -> Array:
     """What part of each weight an update has made anew: its norm to the weight's after it.
 
     A weight counts as no smaller than such weights usually begin: one that begins at zero is not replaced at once.
     """
-    norms = by_tensor(step, weights, np.maximum(weights["l2"], weights.each(natural_norm)))
-    return updates["l2"] / norms[updates.ids]
+    return updates["l2"] / joined(updates, weights, np.maximum(weights["l2"], weights.each(natural_norm)))

@@ -7,7 +7,7 @@ import numpy as np
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.state import State
 from tensometer.rules.step import Key, Step
-from tensometer.rules.tensors import by_tensor
+from tensometer.rules.tensors import joined
 
 # Whole numbers of which the largest is below this are bits, masks or segments.
 _LEAST_VOCABULARY = 8
@@ -50,7 +50,7 @@ class TokenRatio(Rule):
         padding, count = (state.of_tensors(name, number, 0.0) for name in ("padding", "count"))
         largest = state.of_tensors("largest", number, 0.0)
         known = step.group("inputs/padding")
-        shares = by_tensor(step, known, known["mean"])[ids]
+        shares = joined(rows, known, known["mean"])
         padding[ids] += np.where(np.isnan(shares), rows["zeros"], shares * rows["count"])
         count[ids] += rows["count"]
         largest[ids] = np.maximum(largest[ids], rows["max"])

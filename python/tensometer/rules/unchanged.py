@@ -9,7 +9,7 @@ from tensometer.rules.losses import training_loss
 from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Array, Group, Step
-from tensometer.rules.tensors import by_tensor, is_trained, is_trained_matrix
+from tensometer.rules.tensors import is_trained, is_trained_matrix, joined
 
 _COMPARED = ("l1", "l2", "sum")
 # Below such a share of the largest gradient that a weight had there is nothing left to learn.
@@ -61,7 +61,7 @@ class Unchanged(Rule):
         if progress.updated and not progress.skipped:
             state["stepped"] = True
             gradients = step.group("gradients").where(is_trained)
-            norms = np.nan_to_num(by_tensor(step, gradients, gradients["l2"])[weights.ids])
+            norms = joined(weights, gradients, gradients["l2"], missing=0.0)
             largest = state.of_tensors("largest", len(step.catalogue), 0.0)
             largest[weights.ids] = np.maximum(largest[weights.ids], norms)
             wanted = (norms > _LEFT * largest[weights.ids]) & (norms > 0)
@@ -106,6 +106,7 @@ def unchanged(step: Step, state: State, rows: Group) -> Array:
     still = np.ones(len(rows), bool)
     for name in _COMPARED:
         last = state.of_tensors(f"last {name} of {rows.part.group}", len(step.catalogue), np.nan)
-        still &= last[rows.ids] == rows[name]
-        last[rows.ids] = rows[name]
+        values, span = rows[name], rows.part.span
+        still &= last[span] == values
+        last[span] = values
     return still

@@ -91,7 +91,7 @@ class Underfitting(Rule):
         if len(updates):
             # As if the steps since the last that was captured had been alike.
             steps = step.number - state.get("at", step.number - 1)
-            part = float(max(replaced(step, updates, step.group("weights"))))
+            part = float(max(replaced(updates, step.group("weights"))))
             state["at"], state["moved"] = step.number, state.get("moved", 0.0) + steps * part
         return "moved" not in state or bool(state["moved"] >= self.moved)
 

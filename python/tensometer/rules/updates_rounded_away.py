@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.state import State
 from tensometer.rules.step import Key, Step
-from tensometer.rules.tensors import by_tensor, is_trained
+from tensometer.rules.tensors import is_trained, joined
 
 # Half the distance between two neighbours, beside them: what is added below it is rounded away.
 _ROUNDED = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "float8_e4m3fn": 2.0**-5, "float8_e5m2": 2.0**-4}
@@ -48,12 +46,12 @@ class UpdatesRoundedAway(Rule):
         if not len(weights) or progress.skipped or not progress.updated or not progress.full_rate:
             return
         fractions = step.group("updates/changed_fraction")
-        changed = by_tensor(step, fractions, fractions["mean"])[weights.ids]
+        changed = joined(weights, fractions, fractions["mean"])
         gradients = step.group("gradients")
-        filled = by_tensor(step, gradients, 1 - gradients["zero_fraction"])[weights.ids]
+        filled = joined(weights, gradients, 1 - gradients["zero_fraction"])
         yield Condition(
             weights,
-            (changed <= self.changed) & (np.nan_to_num(filled, nan=1.0) >= 0.5),
+            (changed <= self.changed) & ~(filled < 0.5),
             "only {value:.0%} of {tensor} changes: {dtype} rounds away updates below {spacing:.1e} of a weight",
             changed,
             self.changed,

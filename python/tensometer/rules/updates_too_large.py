@@ -49,7 +49,7 @@ class UpdatesTooLarge(Rule):
         weights = step.group("weights").where(is_trained_matrix)
         if not step.progress.updated or len(updates) < 2:
             return
-        part = replaced(step, updates, weights) / step.progress.updates
+        part = replaced(updates, weights) / step.progress.updates
         last = pushed(step, state, "parts", _WINDOW + 1, updates, part)
         total = np.nan_to_num(last[:, -_RECENT:]).sum(1)
         learns = any(loss.first > 0 and loss.last < loss.first / 2 for loss in step.progress.losses.values())

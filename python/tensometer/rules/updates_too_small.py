@@ -8,7 +8,7 @@ from tensometer.rules.base import Condition, Rule
 from tensometer.rules.modules import solved
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
-from tensometer.rules.tensors import by_tensor, is_trained_matrix
+from tensometer.rules.tensors import is_trained_matrix, joined
 
 # Fewer steps than this at a decayed rate are the end of a schedule.
 _LOW = 10
@@ -58,7 +58,7 @@ class UpdatesTooSmall(Rule):
         if progress.skipped or not progress.updated or not len(updates):
             return
         yield self._decayed(step, state)
-        norms = by_tensor(step, weights, weights["l2"])[updates.ids]
+        norms = joined(updates, weights, weights["l2"])
         moved = updates["l2"][norms > 0] / norms[norms > 0]
         most = max(state.get("most", 0.0), float(max(moved.tolist(), default=1.0)))
         state["most"] = most

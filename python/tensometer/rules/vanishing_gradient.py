@@ -7,7 +7,7 @@ import numpy as np
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.state import State
 from tensometer.rules.step import Array, Group, Step
-from tensometer.rules.tensors import by_tensor, is_trained_matrix, natural_rms
+from tensometer.rules.tensors import is_trained_matrix, joined, natural_rms
 
 
 class VanishingGradient(Rule):
@@ -91,8 +91,8 @@ class VanishingGradient(Rule):
 def _profile(step: Step, gradients: Group, weights: Group) -> tuple[Array, Array]:
     """The places of matrices in the model's order, from 0, and the decades of their gradients beside their weights."""
     floor = 0.17 * weights.each(natural_rms)
-    sizes = by_tensor(step, weights, np.maximum(weights["rms"], floor))[gradients.ids]
-    order = by_tensor(step, weights, np.arange(len(weights), dtype=float))[gradients.ids]
+    sizes = joined(gradients, weights, np.maximum(weights["rms"], floor))
+    order = joined(gradients, weights, np.arange(len(weights), dtype=float))
     known = (gradients["rms"] > 0) & ~np.isnan(order)
     places = order[known]
     return places, np.log10(gradients["rms"][known] / sizes[known])

@@ -7,7 +7,7 @@ import numpy as np
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.state import State
 from tensometer.rules.step import Step
-from tensometer.rules.tensors import by_tensor, is_trained_matrix, natural_norm
+from tensometer.rules.tensors import is_trained_matrix, joined, natural_norm
 from tensometer.rules.window import pushed
 
 _STEPS = 16
@@ -52,7 +52,7 @@ class WeightGrowth(Rule):
         if step.progress.skipped or not step.progress.updated or not len(weights):
             return
         norms, updates = weights["l2"], step.group("updates")
-        changes = by_tensor(step, updates, updates["l2"])[weights.ids]
+        changes = joined(weights, updates, updates["l2"])
         both = pushed(step, state, "norms", 2, weights, norms)
         outwards = (both[:, 1] - both[:, 0]) / np.where(changes > 0, changes, np.inf)
         outwards = pushed(step, state, "outwards", _STEPS, weights, outwards)

@@ -80,7 +80,8 @@ class _Watching:
     def __init__(self, options: Options, view: View) -> None:
         self._options, self._view = options, view
         self._file = None if options.findings is None else FindingsFile.at(options.findings)
-        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        # Not a SimpleQueue: one whose time is up between its two looks waits for ever (CPython 3.11).
+        self._news: queue.Queue[_News] = queue.Queue()
         self._stop = threading.Event()
         self.outcome = Outcome()
 
@@ -177,8 +178,10 @@ class _Watching:
         """Tell the view what has happened; what happens within so many seconds, at once."""
         end = time.monotonic() + seconds
         while True:
+            left = end - time.monotonic()
             try:
-                self._news.get(timeout=max(0.0, end - time.monotonic()) or 1e-6)()
+                news = self._news.get(timeout=left) if left > 0 else self._news.get_nowait()
             except queue.Empty:
                 break
+            news()
         self._view.progress(list(self.outcome.statuses.values()))
