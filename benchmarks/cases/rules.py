@@ -98,7 +98,7 @@ def _none(findings: Sequence[Finding]) -> None:
 
 
 def beside(scale: Scale) -> Case:
-    """A step that was captured is judged."""
+    """A step of a running training is judged. The first one, which learns where everything is, is not timed."""
     network = _Network(20 if scale.rounds == 1 else TENSORS)
     made = [network.step(number) for number in range(_MADE)]
     judges: list[Judge] = []
@@ -113,6 +113,7 @@ def beside(scale: Scale) -> Case:
     @contextlib.contextmanager
     def context() -> Iterator[None]:
         judges[:] = [judge([])]
+        observe()
         yield
 
     def observe() -> None:
