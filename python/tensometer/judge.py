@@ -11,7 +11,7 @@ from tensometer.reference import reference_steps
 from tensometer.rules import Engine, Finding, Rule
 from tensometer.rules.engine import needs_only
 from tensometer.rules.feed import captured_step
-from tensometer.rules.step import Key
+from tensometer.rules.group import Key
 from tensometer.store import Event, Record
 
 # Most of what goes wrong does so in the beginning, and is found soonest where every step is judged.

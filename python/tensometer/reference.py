@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from tensometer.rules import Step
+from tensometer.rules.catalogue import Catalogue
 from tensometer.rules.feed import StoredSteps
-from tensometer.rules.step import Catalogue
 from tensometer.store import decode_segment, open_place
 from tensometer.store.layout import segment_paths
 from tensometer.store.listing import about_of

@@ -3,10 +3,11 @@
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.engine import Engine
 from tensometer.rules.finding import Finding, Severity
+from tensometer.rules.group import Group
 from tensometer.rules.registry import known, load, register
 from tensometer.rules.settings import chosen, default, from_file, from_settings
 from tensometer.rules.state import State
-from tensometer.rules.step import Group, Step
+from tensometer.rules.step import Step
 
 __all__ = [
     "Condition",

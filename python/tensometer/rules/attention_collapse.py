@@ -6,8 +6,9 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import Key
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 
 
 class AttentionCollapse(Rule):

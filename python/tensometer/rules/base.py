@@ -14,8 +14,9 @@ import numpy as np
 
 from tensometer.names import COLLECTIONS, check_group, unknown
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import TRAIN, Array, Group, Key, Where
 from tensometer.rules.state import State
-from tensometer.rules.step import TRAIN, Array, Group, Key, Step, Where
+from tensometer.rules.step import Step
 
 _NOTHING: Mapping[str, Any] = {}
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from tensometer.rules.group import TRAIN, Array, Group
 from tensometer.rules.state import State
-from tensometer.rules.step import TRAIN, Array, Fact, Group, Step
+from tensometer.rules.step import Fact, Step
 
 
 def class_events(step: Step) -> list[Fact]:

@@ -6,8 +6,9 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import class_events
+from tensometer.rules.group import Array
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Step
+from tensometer.rules.step import Step
 
 
 class ClassifierConfusion(Rule):

@@ -6,9 +6,10 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.modules import beside
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 from tensometer.rules.window import pushed
 
 _TEN = 10

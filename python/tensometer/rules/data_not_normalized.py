@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Key
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 
 _NOT_JUDGED = ("mask", "time", "position", "length", "weight")
 

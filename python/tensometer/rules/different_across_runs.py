@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group
 from tensometer.rules.ranks import in_all
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Step
+from tensometer.rules.step import Step
 
 
 class DifferentAcrossRuns(Rule):

@@ -7,8 +7,9 @@ import numpy as np
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
 from tensometer.rules.formats import is_scaled, narrow
+from tensometer.rules.group import Array, Group
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Step
+from tensometer.rules.step import Step
 
 
 class DtypeOverflow(Rule):

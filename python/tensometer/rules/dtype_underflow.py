@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.formats import FORMATS, Format, is_scaled, narrow
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.modules import solved
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 
 _FLOAT16 = FORMATS[0]
 

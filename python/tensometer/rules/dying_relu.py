@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Key
 from tensometer.rules.modules import beside, is_hidden, is_layer, samples_per_unit
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 
 _RECTIFIERS = ("ReLU", "ReLU6", "RReLU", "PReLU", "LeakyReLU", "GELU", "SiLU", "Mish", "ELU", "CELU", "SELU")
 _SMOOTHED = ("Hardswish", "NewGELUActivation", "QuickGELUActivation", "FastGELUActivation", "GELUActivation")

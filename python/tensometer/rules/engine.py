@@ -8,11 +8,12 @@ import numpy as np
 
 from tensometer.rules import absence
 from tensometer.rules.base import Condition, Rule, check_condition, check_sentence, iterated
+from tensometer.rules.catalogue import Catalogue
 from tensometer.rules.finding import Finding
 from tensometer.rules.progress import Progress
 from tensometer.rules.runs import Load, Runs, no_runs
 from tensometer.rules.state import State
-from tensometer.rules.step import Catalogue, Step
+from tensometer.rules.step import Step
 
 
 @dataclass

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.modules import beside
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 
 _ROUTER = re.compile(r"(^|\.)(router|gate|gating|gate_?net\w*|gating_?net\w*|routing)(\.|$)", re.IGNORECASE)
 _MOST_EXPERTS = 256

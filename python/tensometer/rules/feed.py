@@ -6,7 +6,9 @@ from itertools import pairwise
 import numpy as np
 
 from tensometer._core import SummaryTable, statistics, unpack
-from tensometer.rules.step import Array, Catalogue, Fact, Key, Step
+from tensometer.rules.catalogue import Catalogue
+from tensometer.rules.group import Array, Key
+from tensometer.rules.step import Fact, Step
 
 # Phase, what each row is about, and the rows.
 Captured = tuple[str, Sequence[Key], SummaryTable]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tensometer.rules.step import Group, Key, Step
+from tensometer.rules.group import Group, Key
+from tensometer.rules.step import Step
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import Key
 from tensometer.rules.ranks import differing, in_all
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 
 
 class IdenticalBatches(Rule):

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Key
 from tensometer.rules.modules import beside, is_layer
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 
 
 class IdenticalUnits(Rule):

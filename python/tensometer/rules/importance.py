@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tensometer.rules.base import Rule
-from tensometer.rules.step import Group, Key, Step
+from tensometer.rules.group import Group, Key
+from tensometer.rules.step import Step
 
 KINDS = ("gain", "cover", "weight")
 

@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from tensometer.rules.group import TRAIN
 from tensometer.rules.state import State
-from tensometer.rules.step import TRAIN, Step
+from tensometer.rules.step import Step
 
 _HELD_OUT = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|eval|evaluation|test|dev|holdout)(?:[^a-z]|$)")
 # Of metrics only those of which less is better; of losses that is meant by the word.

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.modules import beside, samples_per_unit
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 
 
 class LowVariance(Rule):

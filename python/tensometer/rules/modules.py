@@ -2,8 +2,9 @@
 
 import math
 
+from tensometer.rules.group import TRAIN, Array, Group, Key
 from tensometer.rules.progress import Progress
-from tensometer.rules.step import TRAIN, Array, Group, Key, Step
+from tensometer.rules.step import Step
 from tensometer.rules.tensors import joined
 
 # What multiplies by weights, of PyTorch: the layers that a network consists of.

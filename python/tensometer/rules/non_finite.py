@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.losses import held_out
 from tensometer.rules.origin import origin
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 
 # Where gradients are those of nobody's update: so many steps must have them, as a gradient scaler that was not attached
 # has some by design.

@@ -6,8 +6,9 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import Group, Key
 from tensometer.rules.state import State
-from tensometer.rules.step import Group, Key, Step
+from tensometer.rules.step import Step
 from tensometer.rules.tensors import is_trained, joined
 from tensometer.rules.unchanged import unchanged
 

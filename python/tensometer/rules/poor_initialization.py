@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Key
 from tensometer.rules.modules import beside, is_layer
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Key, Step
+from tensometer.rules.step import Step
 
 
 class PoorInitialization(Rule):

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tensometer.rules.step import Array, Group, Part, Step
+from tensometer.rules.group import Array, Group, Part
+from tensometer.rules.step import Step
 
 # What summaries of the same bits have in common. Others follow from these.
 _FIELDS = ("count", "zeros", "negatives", "nan", "posinf", "neginf", "min", "max", "mean", "l1", "var")

@@ -6,9 +6,10 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.finding import Severity
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.ranks import differing, in_all
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 
 # Fewer tensors than this may be alike by chance.
 _FEW = 5

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from tensometer.rules.step import Catalogue, Step
+from tensometer.rules.catalogue import Catalogue
+from tensometer.rules.step import Step
 
 # The steps of a run by one rank, ascending, with the numbers of that catalogue: rules do not know where runs are.
 Load = Callable[[str, int, Catalogue], Iterator[Step]]

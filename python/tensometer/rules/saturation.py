@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group, Where
 from tensometer.rules.modules import is_hidden, solved
-from tensometer.rules.step import Array, Group, Step, Where
+from tensometer.rules.step import Step
 
 # So many observations are the beginning: what is saturated then was born so.
 _BEGINNING = 3

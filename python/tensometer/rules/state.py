@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tensometer.rules.step import Array
+from tensometer.rules.group import Array
 
 
 class State:

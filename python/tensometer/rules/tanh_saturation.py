@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group, Key
 from tensometer.rules.saturation import flat
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Key, Step
+from tensometer.rules.step import Step
 
 
 class TanhSaturation(Rule):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tensometer.rules.step import Array, Group, Key
+from tensometer.rules.group import Array, Group, Key
 
 # Of PyTorch's own layers a weight is uniform in +-1/sqrt(inputs): its root mean square is this over sqrt(inputs).
 _UNIFORM = 3**-0.5

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Key
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 
 
 class TreeTooDeep(Rule):

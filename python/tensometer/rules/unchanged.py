@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group
 from tensometer.rules.losses import training_loss
 from tensometer.rules.modules import solved
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Step
+from tensometer.rules.step import Step
 from tensometer.rules.tensors import is_trained, is_trained_matrix, joined
 
 _COMPARED = ("l1", "l2", "sum")

@@ -7,9 +7,10 @@ import numpy as np
 
 from tensometer.rules.base import Condition, Rule
 from tensometer.rules.classes import LabelCounts, class_events, one_label_a_sample
+from tensometer.rules.group import Key
 from tensometer.rules.losses import median, remember, spread, training_loss, trains_fully
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 from tensometer.rules.tensors import is_trained_matrix, replaced
 
 _RECENT = 20

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Key
 from tensometer.rules.state import State
-from tensometer.rules.step import Key, Step
+from tensometer.rules.step import Step
 from tensometer.rules.tensors import is_trained, joined
 
 # Half the distance between two neighbours, beside them: what is added below it is rounded away.

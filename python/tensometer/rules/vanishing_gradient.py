@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from tensometer.rules.base import Condition, Rule
+from tensometer.rules.group import Array, Group
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Step
+from tensometer.rules.step import Step
 from tensometer.rules.tensors import is_trained_matrix, joined, natural_rms
 
 

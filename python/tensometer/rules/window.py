@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tensometer.rules.group import Array, Group
 from tensometer.rules.state import State
-from tensometer.rules.step import Array, Group, Step
+from tensometer.rules.step import Step
 
 # Of normal numbers the deviation is so many times the median distance from the median.
 _NORMAL = 1.4826
