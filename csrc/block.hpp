@@ -60,11 +60,16 @@ inline constexpr double smallest_unscaled = std::is_same_v<Lane, float> ? 0x1p-3
 // The exponent e for which elements times 2^-e are safe; 0 where they are safe as they are. The clamp keeps 2^-e a
 // normal number of the lane type; the largest magnitude is then still below 4 and, if sub-normal, above 2^-52.
 template <class Lane>
-static inline int block_exponent(double largest) {
+TENSOMETER_BOTH static inline int block_exponent(double largest) {
   if (largest == 0 || (largest >= smallest_unscaled<Lane> && largest < largest_unscaled<Lane>)) return 0;
   const int limit = std::numeric_limits<Lane>::max_exponent - 2;
   const int exponent = std::ilogb(largest);
   return exponent > limit ? limit : exponent < -limit ? -limit : exponent;
+}
+
+// 2^exponent, which is a normal number.
+TENSOMETER_BOTH static inline double power_of_two(int exponent) {
+  return std::bit_cast<double>(static_cast<std::uint64_t>(1023 + exponent) << 52);
 }
 
 // lane[k] += lane[k + w] for w = count / 2, ..., 2, 1.
@@ -76,33 +81,35 @@ static inline double fold_lanes(double (&lane)[count]) {
   return lane[0];
 }
 
-// Extremes and counts, which depend on no order.
+// Of one element, what depends on no order.
+TENSOMETER_BOTH static inline void count_value(double value, BlockSums& sums) {
+  sums.zeros += value == 0;
+  sums.nan += value != value;
+  sums.posinf += value == infinity;
+  sums.neginf += value == -infinity;
+  if (!(std::fabs(value) < infinity)) return;
+  sums.negatives += value < 0;
+  sums.min = value < sums.min ? value : sums.min;
+  sums.max = value > sums.max ? value : sums.max;
+}
+
+// Extremes and counts.
 template <class Lane>
 static inline void count_values(const Lane* x, std::uint32_t count, BlockSums& sums) {
   sums.count = count;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const double value = x[i];
-    sums.zeros += value == 0;
-    sums.nan += value != value;
-    sums.posinf += value == infinity;
-    sums.neginf += value == -infinity;
-    if (!(std::fabs(value) < infinity)) continue;
-    sums.negatives += value < 0;
-    sums.min = value < sums.min ? value : sums.min;
-    sums.max = value > sums.max ? value : sums.max;
-  }
+  for (std::uint32_t i = 0; i < count; ++i) count_value(x[i], sums);
   // + 0.0 reports a zero extreme as +0: which of two zeros a minimum returns is not defined.
   sums.min += 0.0;
   sums.max += 0.0;
 }
 
 template <class Lane>
-static inline bool is_finite(Lane x) {
+TENSOMETER_BOTH static inline bool is_finite(Lane x) {
   return std::fabs(x) <= std::numeric_limits<Lane>::max();
 }
 
 // The mean of a row rounded as said above; as it is if the first element is not finite or lies too near to tell.
-static inline double round_pivot(double mean, double mean_magnitude, double first) {
+TENSOMETER_BOTH static inline double round_pivot(double mean, double mean_magnitude, double first) {
   const double size = mean < 0 ? -mean : mean, distance = first > mean ? first - mean : mean - first;
   if (size < mean_magnitude * 0.25) return 0;
   if (!(distance < infinity)) return mean;
@@ -133,7 +140,7 @@ static inline BlockSums reference_lanes(const Lane* x, std::uint32_t count) {
   count_values(x, count, sums);
   if (sums.nan + sums.posinf + sums.neginf == count) return sums;
   sums.exponent = block_exponent<Lane>(std::fmax(std::fabs(sums.min), std::fabs(sums.max)));
-  const Lane scale = static_cast<Lane>(std::ldexp(1.0, -sums.exponent));
+  const Lane scale = static_cast<Lane>(power_of_two(-sums.exponent));
   const Lane pivot = row_pivot(x, count, scale);
   double wide[3][block_lanes] = {};
   for (unsigned k = 0; k < block_lanes; ++k) {
@@ -179,7 +186,7 @@ static inline BlockSums reference_block(const T* x, std::uint32_t count) {
 
 // A block's sums as a Summary. `wide_exponent` keeps the exponent (float64 data); otherwise the moments of scaled
 // float32 lanes are brought back, exactly: float64 holds every square of a float32.
-static inline Summary finish_block(const BlockSums& sums, bool wide_exponent) {
+TENSOMETER_BOTH static inline Summary finish_block(const BlockSums& sums, bool wide_exponent) {
   Summary s;
   s.count = sums.count, s.zeros = sums.zeros, s.negatives = sums.negatives;
   s.nan = sums.nan, s.posinf = sums.posinf, s.neginf = sums.neginf;

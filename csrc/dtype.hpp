@@ -7,6 +7,8 @@
 #include <limits>
 #include <string_view>
 
+#include "both.hpp"
+
 namespace tensometer {
 
 // Storage of the 16-bit floating-point types that C++20 lacks.
@@ -75,9 +77,11 @@ constexpr bool is_integer(DType dtype) {
 }
 
 // Exact widening of one element to float32 (16-bit types) or float64. NaN stays NaN, infinities stay infinite.
-static inline float widen(float x) { return x; }
-static inline float widen(bfloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
-static inline float widen(float16 x) {
+TENSOMETER_BOTH static inline float widen(float x) { return x; }
+TENSOMETER_BOTH static inline float widen(bfloat16 x) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
+}
+TENSOMETER_BOTH static inline float widen(float16 x) {
   const std::uint32_t sign = (x.bits & 0x8000u) << 16;
   const std::uint32_t exponent = (x.bits >> 10) & 31u, mantissa = x.bits & 1023u;
   if (exponent == 31u) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
@@ -85,12 +89,12 @@ static inline float widen(float16 x) {
   const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
   return sign != 0u ? -magnitude : magnitude;
 }
-static inline float widen(std::int16_t x) { return static_cast<float>(x); }
-static inline float widen(std::uint16_t x) { return static_cast<float>(x); }
-static inline double widen(double x) { return x; }
-static inline double widen(std::int32_t x) { return static_cast<double>(x); }
-static inline double widen(std::uint32_t x) { return static_cast<double>(x); }
-static inline double widen(std::int64_t x) { return static_cast<double>(x); }   // nearest above 2^53
-static inline double widen(std::uint64_t x) { return static_cast<double>(x); }  // nearest above 2^53
+TENSOMETER_BOTH static inline float widen(std::int16_t x) { return static_cast<float>(x); }
+TENSOMETER_BOTH static inline float widen(std::uint16_t x) { return static_cast<float>(x); }
+TENSOMETER_BOTH static inline double widen(double x) { return x; }
+TENSOMETER_BOTH static inline double widen(std::int32_t x) { return static_cast<double>(x); }
+TENSOMETER_BOTH static inline double widen(std::uint32_t x) { return static_cast<double>(x); }
+TENSOMETER_BOTH static inline double widen(std::int64_t x) { return static_cast<double>(x); }   // nearest above 2^53
+TENSOMETER_BOTH static inline double widen(std::uint64_t x) { return static_cast<double>(x); }  // nearest above 2^53
 
 }  // namespace tensometer

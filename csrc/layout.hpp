@@ -34,16 +34,19 @@ class ElementReader {
 
   std::uint64_t count() const { return count_; }
   bool dense() const { return dense_; }
+  const std::byte* data() const { return data_; }
+  struct Dim {
+    std::int64_t extent, stride;
+    std::uint32_t index;  // in the view
+  };
+  // Of a view that is not dense: outermost first, neighbours joined where they can be.
+  const std::vector<Dim>& dims() const { return dims_; }
   // The dimensions from innermost to outermost in memory, if that is not C order and memory order is read; else empty.
   const std::vector<std::uint32_t>& order() const { return order_; }
   // `count` elements from `first` on, where they lie or gathered into `buffer` (count * item_size bytes).
   const void* read(std::uint64_t first, std::uint32_t count, std::byte* buffer) const;
 
  private:
-  struct Dim {
-    std::int64_t extent, stride;
-    std::uint32_t index;  // in the view
-  };
   void gather(std::uint64_t first, std::uint32_t count, std::byte* buffer) const;
 
   const std::byte* data_;
@@ -52,7 +55,7 @@ class ElementReader {
   std::size_t swap_size_ = 0;  // bytes of the words to reverse; 0 if none
   bool dense_ = true;
   std::vector<std::uint32_t> order_;
-  std::vector<Dim> dims_;  // of a view that is not dense: outermost first, neighbours joined where they can be
+  std::vector<Dim> dims_;
 };
 
 }  // namespace tensometer

@@ -10,6 +10,7 @@
 #include "counting.hpp"
 #include "dispatch.hpp"
 #include "fingerprint.hpp"
+#include "magnitude.hpp"
 #include "openmp.hpp"
 #include "pool.hpp"
 #include "sampling.hpp"
@@ -52,21 +53,6 @@ struct Scratch {
 Scratch& scratch() {
   thread_local const std::unique_ptr<Scratch> mine = std::make_unique<Scratch>();
   return *mine;
-}
-
-// |z|: the square root of a sum in float64. An infinite part makes it infinite, otherwise a NaN part makes it NaN. The
-// squares of float32 parts always fit; float64 parts out of range are scaled by a power of two, and a magnitude beyond
-// the largest float64 is the largest.
-double careful_magnitude(double re, double im) {
-  if (re == infinity || im == infinity) return infinity;
-  if (re != re || im != im) return nan_value;
-  const double larger = std::max(re, im);
-  if (larger == 0 || (larger >= smallest_unscaled<double> && larger < largest_unscaled<double>)) {
-    return std::sqrt(re * re + im * im);
-  }
-  const int exponent = std::ilogb(larger);
-  const double x = std::ldexp(re, -exponent), y = std::ldexp(im, -exponent);
-  return std::min(std::ldexp(std::sqrt(x * x + y * y), exponent), std::numeric_limits<double>::max());
 }
 
 template <class Part>

@@ -11,12 +11,11 @@
 #include "fold.hpp"
 #include "histogram.hpp"
 #include "layout.hpp"
+#include "sampling.hpp"
 #include "summary.hpp"
 #include "tensor_summary.hpp"
 
 namespace tensometer {
-
-enum class HistogramMode : std::uint8_t { none, full, sampled };
 
 struct Options {
   HistogramMode histogram = HistogramMode::none;

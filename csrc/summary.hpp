@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "both.hpp"
+
 namespace tensometer {
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -38,8 +40,8 @@ struct Summary {
 
   bool operator==(const Summary&) const = default;
 
-  std::uint64_t nonfinite() const { return nan + posinf + neginf; }
-  std::uint64_t finite() const { return count - nonfinite(); }
+  TENSOMETER_BOTH std::uint64_t nonfinite() const { return nan + posinf + neginf; }
+  TENSOMETER_BOTH std::uint64_t finite() const { return count - nonfinite(); }
 
   // Each is NaN where no element is finite, except the sums and norms, which are then 0.
   double smallest() const { return finite() ? min : nan_value; }
@@ -70,26 +72,31 @@ struct Summary {
   }
 };
 
+// The moments of elements times 2^(exponent - to).
+TENSOMETER_BOTH inline void scale_moments(Summary& s, std::int64_t to) {
+  const int shift = static_cast<int>(s.exponent - to);
+  s.mean = std::ldexp(s.mean, shift);
+  s.m2 = std::ldexp(s.m2, 2 * shift);
+  s.abs_sum = std::ldexp(s.abs_sum, shift);
+  s.exponent = to;
+}
+
 // Brings two values to one exponent, the larger; one without magnitude takes the other's.
-inline void align(Summary& a, Summary& b) {
+TENSOMETER_BOTH inline void align(Summary& a, Summary& b) {
   if (a.exponent == b.exponent) return;
   if (a.abs_sum == 0) {
     a.exponent = b.exponent;
   } else if (b.abs_sum == 0) {
     b.exponent = a.exponent;
+  } else if (a.exponent < b.exponent) {
+    scale_moments(a, b.exponent);
   } else {
-    Summary& low = a.exponent < b.exponent ? a : b;
-    const Summary& high = a.exponent < b.exponent ? b : a;
-    const int shift = static_cast<int>(low.exponent - high.exponent);
-    low.mean = std::ldexp(low.mean, shift);
-    low.m2 = std::ldexp(low.m2, 2 * shift);
-    low.abs_sum = std::ldexp(low.abs_sum, shift);
-    low.exponent = high.exponent;
+    scale_moments(b, a.exponent);
   }
 }
 
 // Chan, Golub, LeVeque (1979): the moments of two samples taken together.
-inline void merge_moments(Summary& a, Summary b) {
+TENSOMETER_BOTH inline void merge_moments(Summary& a, Summary b) {
   if (b.finite() == 0) return;
   if (a.finite() == 0) {
     a.mean = b.mean, a.m2 = b.m2, a.abs_sum = b.abs_sum, a.exponent = b.exponent;
@@ -104,7 +111,7 @@ inline void merge_moments(Summary& a, Summary b) {
 }
 
 // a becomes the summary of both. Exact for counts and extremes; an empty summary on either side changes nothing.
-inline void merge(Summary& a, const Summary& b) {
+TENSOMETER_BOTH inline void merge(Summary& a, const Summary& b) {
   merge_moments(a, b);
 #define TENSOMETER_MERGE_add(name) a.name += b.name;
 #define TENSOMETER_MERGE_lower(name) a.name = std::min(a.name, b.name);

@@ -34,7 +34,7 @@ LAYERS = (
     {"cli", "__main__"},
 )
 # What a kernel may know: its block, its types, its vectors. Not who calls it, nor how blocks are merged.
-KERNEL_INCLUDES = {"block.hpp", "dtype.hpp", "simd.hpp", "summary.hpp", "kernels/kernels.hpp"}
+KERNEL_INCLUDES = {"block.hpp", "dtype.hpp", "pattern.hpp", "simd.hpp", "summary.hpp", "kernels/kernels.hpp"}
 INSTRUCTION_SET = re.compile(
     r"_mm\d*_\w+|\b__m\d+\w*|\bu?(?:int|float|bfloat)\d+x\d+_t|__builtin_ia32|\b\w*intrin\.h|\barm_neon\.h"
     r"|\b__(?:AVX|SSE|F16C|FMA|BMI|ARM_NEON|ARM_FEATURE|x86_64|aarch64)\w*"

@@ -3,6 +3,7 @@
 // One load-add-store an element is the limit (about 1.1 to 1.5 cycles); indices are computed from whole words so that
 // nothing else competes for the load and store units.
 #include "kernels/kernels.hpp"
+#include "pattern.hpp"
 #include "simd.hpp"
 
 namespace tensometer {
@@ -12,24 +13,6 @@ TENSOMETER_INLINE std::uint64_t load_word(const void* p) {
   std::uint64_t word;
   std::memcpy(&word, p, sizeof word);
   return word;
-}
-
-// The float32 pattern of a float64, rounded towards zero so that no value leaves its bin; beyond float32's range the
-// outermost finite pattern. NaN and infinities keep an all-ones exponent.
-TENSOMETER_INLINE std::uint32_t truncated_pattern(double x) {
-  std::uint64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits >> 32) & 0x80000000u;
-  const std::uint64_t size = bits & 0x7fffffffffffffffull;
-  if (size >= 0x7ff0000000000000ull) return sign | 0x7f800000u;
-  if (size >= 0x47f0000000000000ull) return sign | 0x7f7fffffu;  // 2^128 and above
-  if (size >= 0x3810000000000000ull) {                           // 2^-126 and above: normal in float32
-    return sign | static_cast<std::uint32_t>((size - 0x3800000000000000ull) >> 29);
-  }
-  // Below 2^-126: shift the mantissa with its hidden bit; below 2^-149 nothing is left.
-  const std::uint32_t shift = 926u - static_cast<std::uint32_t>(size >> 52);
-  const std::uint64_t mantissa = (size & 0x000fffffffffffffull) | 0x0010000000000000ull;
-  return sign | (shift > 52u ? 0u : static_cast<std::uint32_t>(mantissa >> shift));
 }
 
 // Neighbours are counted in two tables: a counter cannot be raised twice within the latency of a store, and equal
