@@ -1,0 +1,119 @@
+#include "cuda/plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <stdexcept>
+#include <string>
+
+#include "block.hpp"
+#include "cuda/shared.hpp"
+#include "fingerprint.hpp"
+
+namespace tensometer::cuda {
+namespace {
+
+constexpr std::uint64_t count_bits = 48;
+
+Tensor entry(const TensorView& view, const Options& options) {
+  const ElementReader reader(view);
+  if (view.swapped) throw std::invalid_argument("x: a CUDA tensor in the other byte order");
+  if (reader.dims().size() > most_dims) {
+    throw std::invalid_argument("x: its layout takes " + std::to_string(reader.dims().size()) +
+                                " strided dimensions, at most 4 are read where they lie; make it contiguous");
+  }
+  Tensor tensor{};
+  tensor.data = view.data;
+  tensor.count = reader.count();
+  tensor.dtype = static_cast<std::uint8_t>(view.dtype);
+  tensor.histogram = static_cast<std::uint8_t>(options.histogram);
+  tensor.resolution = static_cast<std::uint8_t>(options.resolution);
+  tensor.fingerprint = options.fingerprint;
+  for (const ElementReader::Dim& dim : reader.dims()) {
+    tensor.extent[tensor.dims] = static_cast<std::uint64_t>(dim.extent);
+    tensor.stride[tensor.dims++] = dim.stride;
+  }
+  return tensor;
+}
+
+std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
+
+// Cuts a tensor into items, and gives each its records.
+void cut(Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, Plan& plan) {
+  const std::uint64_t blocks = blocks_of(tensor.count), groups = tensor.grouped ? blocks / fold_width : 0;
+  for (std::uint64_t first = 0; first < blocks; first += item_blocks) {
+    const std::uint64_t group = first / fold_width;
+    const std::uint64_t record = group < groups ? group : groups + (first - groups * fold_width);
+    const auto size = static_cast<std::uint32_t>(std::min<std::uint64_t>(item_blocks, blocks - first));
+    plan.items.push_back({first, tensor.first_record + record, index, size});
+  }
+  plan.records += groups + (blocks - groups * fold_width);
+}
+
+LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution) {
+  LogHistogram histogram;
+  histogram.resolution = resolution;
+  // Raw bins are patterns: positive ones ascend, negative ones follow and descend in value; all-ones exponents are no values.
+  const std::uint32_t half = 1u << (8 + resolution), finite = 255u << resolution;
+  const auto split =
+      std::partition_point(bins.begin(), bins.end(), [&](std::uint64_t bin) { return bin >> count_bits < half; });
+  const auto append = [&](std::uint64_t bin, bool negative) {
+    const auto index = static_cast<std::uint32_t>(bin >> count_bits) % half;
+    if (index >= finite) return;
+    histogram.bins.push_back(negative ? half - 1 - index : half + index);
+    histogram.counts.push_back(bin & ((std::uint64_t{1} << count_bits) - 1));
+  };
+  for (auto at = bins.end(); at != split;) append(*--at, true);
+  for (auto at = bins.begin(); at != split; ++at) append(*at, false);
+  return histogram;
+}
+
+}  // namespace
+
+Plan plan(std::span<const TensorView> views, const Options& options, std::uint32_t item_blocks) {
+  Plan plan;
+  std::uint64_t counters = 0;
+  for (const TensorView& view : views) {
+    Tensor tensor = entry(view, options);
+    const bool table = row(view.dtype).lanes == Lanes::table;
+    tensor.grouped = item_blocks == fold_width;
+    tensor.first_record = plan.records;
+    tensor.first_counter = plan.counters;
+    if (table) {
+      plan.counters += byte_counters;
+      counters = std::max(counters, byte_counters);
+    } else if (options.histogram != HistogramMode::none) {
+      plan.counters += counters_of(options.resolution);
+      if (options.resolution <= shared_resolution) counters = std::max(counters, counters_of(options.resolution));
+    }
+    cut(tensor, static_cast<std::uint32_t>(plan.tensors.size()), item_blocks, plan);
+    plan.tensors.push_back(tensor);
+  }
+  plan.shared_bytes = static_cast<std::uint32_t>(sizeof(Shared) + counters * sizeof(std::uint32_t));
+  return plan;
+}
+
+std::uint32_t item_blocks_for(std::span<const TensorView> views, std::uint32_t concurrent) {
+  std::uint64_t blocks = 0;
+  for (const TensorView& view : views) blocks += blocks_of(view.count());
+  const std::uint64_t share = std::clamp<std::uint64_t>(blocks / (8 * std::uint64_t{concurrent}), 8, fold_width);
+  return static_cast<std::uint32_t>(std::bit_floor(share));
+}
+
+TensorSummary collect(const TensorView& view, const Options& options, const Result& result,
+                      std::span<const std::uint64_t> bins) {
+  const ElementReader reader(view);
+  Partial partial(view.dtype, options);
+  partial.blocks = blocks_of(reader.count());
+  partial.hash = result.hash;
+  partial.order = reader.order();
+  if (partial.bytes) {
+    for (const std::uint64_t bin : bins)
+      (*partial.bytes)[bin >> count_bits] = bin & ((std::uint64_t{1} << count_bits) - 1);
+  } else {
+    if (options.histogram != HistogramMode::none) partial.histogram = histogram_of(bins, options.resolution);
+    if (reader.count() != 0) partial.fold.push(result.summary);
+  }
+  return std::move(partial).finish(view.shape);
+}
+
+}  // namespace tensometer::cuda

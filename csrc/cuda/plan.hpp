@@ -1,0 +1,33 @@
+// Tables for the kernels of tensors in device memory, and what came of them as summaries.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cuda/abi.hpp"
+#include "reduce.hpp"
+
+namespace tensometer::cuda {
+
+// What a launch needs. `records` and `counters` are the sizes of those tables, counters all zero before the first launch.
+struct Plan {
+  std::vector<Tensor> tensors;
+  std::vector<Item> items;
+  std::uint64_t records = 0, counters = 0;
+  std::uint32_t shared_bytes = 0;  // of the reducing kernel
+};
+
+// `item_blocks`: how many blocks a thread block takes at most, a power of two up to 64. With 64, whole groups become one
+// record. Throws std::invalid_argument for a view whose layout takes more than four dimensions, or swapped bytes.
+Plan plan(std::span<const TensorView> views, const Options& options, std::uint32_t item_blocks);
+
+// How many blocks an item should have where a device runs so many thread blocks at a time: eight items for each of
+// them if there is enough to do, so that the last ones end together.
+std::uint32_t item_blocks_for(std::span<const TensorView> views, std::uint32_t concurrent);
+
+// The summary of a view, of what the kernels found of it. `bins`: its own.
+TensorSummary collect(const TensorView& view, const Options& options, const Result& result,
+                      std::span<const std::uint64_t> bins);
+
+}  // namespace tensometer::cuda

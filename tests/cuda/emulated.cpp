@@ -1,0 +1,39 @@
+#include "emulated.hpp"
+
+#include "cuda/kernels.cu"
+#include "dispatch.hpp"
+#include "state.hpp"
+
+namespace tensometer::cuda {
+
+std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const Options& options, const Emulated& how) {
+  const FloatEnvironment environment;
+  const Plan all = plan(views, options, how.item_blocks);
+  std::vector<Summary> records(all.records);
+  std::vector<unsigned long long> counters(all.counters);
+  std::vector<std::uint64_t> hashes(views.size());
+  std::vector<Result> results(views.size());
+  std::vector<std::uint64_t> bins(all.counters);
+  std::uint64_t used = 0;
+  emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
+                         how.seed};
+  emulation::launch(grid, [&] {
+    tensometer_reduce(all.tensors.data(), all.items.data(), records.data(), counters.data(), hashes.data());
+  });
+  const Output output{results.data(), bins.data(), &used, bins.size()};
+  grid.blocks = static_cast<unsigned>(views.size()), grid.threads = finish_threads;
+  grid.shared_bytes = sizeof(FinishShared);
+  emulation::launch(
+      grid, [&] { tensometer_finish(all.tensors.data(), records.data(), counters.data(), hashes.data(), output); });
+  for (const unsigned long long left : counters) {
+    if (left != 0) throw emulation::EmulationError("counters are not zero behind a launch");
+  }
+  std::vector<TensorSummary> summaries;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    summaries.push_back(
+        collect(views[i], options, results[i], std::span(bins).subspan(results[i].first_bin, results[i].bins)));
+  }
+  return summaries;
+}
+
+}  // namespace tensometer::cuda

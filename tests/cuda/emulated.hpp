@@ -1,0 +1,20 @@
+// The kernels as C++, launched over a plan.
+#pragma once
+
+#include <vector>
+
+#include "cuda/emulation/machine.hpp"
+#include "cuda/plan.hpp"
+
+namespace tensometer::cuda {
+
+struct Emulated {
+  emulation::Schedule schedule = emulation::Schedule::forward;
+  std::uint64_t seed = 0;
+  std::uint32_t item_blocks = 8;
+};
+
+// Summaries as the kernels make them.
+std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const Options& options, const Emulated& how);
+
+}  // namespace tensometer::cuda
