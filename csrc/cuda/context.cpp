@@ -1,0 +1,165 @@
+#include "cuda/context.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "cuda/abi.hpp"
+#include "cuda/shared.hpp"
+
+namespace tensometer::cuda {
+namespace {
+
+// Thread blocks of the reducing kernel that its registers let a processor hold (its launch bounds).
+constexpr int resident_blocks = 4;
+// What a kernel may have of shared memory without asking.
+constexpr int plain_shared_bytes = 48 << 10;
+constexpr int most_shared_bytes = sizeof(Shared) + counters_of(shared_resolution) * sizeof(std::uint32_t);
+
+std::string device_words(int device) { return "device " + std::to_string(device); }
+
+std::size_t grown(std::size_t bytes, std::size_t before) {
+  constexpr std::size_t least = 4096;
+  return std::max({bytes, before + before / 2, least});
+}
+
+}  // namespace
+
+std::uint32_t Facts::concurrent() const {
+  const int resident = std::clamp(threads_per_processor / static_cast<int>(reduce_threads), 1, resident_blocks);
+  return static_cast<std::uint32_t>(std::max(processors, 1) * resident);
+}
+
+Context::Context(std::shared_ptr<const Driver> driver, int device) : driver_(std::move(driver)), device_(device) {
+  int count = 0;
+  driver_->call(driver_->device_count, &count);
+  if (device < 0 || device >= count) {
+    throw CudaError("cuda: there is no " + device_words(device) + ": the driver knows " + std::to_string(count), 0);
+  }
+  driver_->call(driver_->device_get, &handle_, device);
+  char name[256] = {};
+  driver_->call(driver_->device_name, name, static_cast<int>(sizeof name), handle_);
+  facts_ = {name,
+            attribute(constants::device_capability_major),
+            attribute(constants::device_capability_minor),
+            attribute(constants::device_processors),
+            attribute(constants::device_threads),
+            attribute(constants::device_shared_bytes)};
+  if (attribute(constants::device_unified_addressing) == 0) {
+    throw CudaError("cuda: " + device_words(device) + " (" + facts_.name + ") has no unified addressing", 0);
+  }
+  driver_->call(driver_->context_retain, &context_, handle_);
+}
+
+int Context::attribute(Attribute which) const {
+  int value = 0;
+  driver_->call(driver_->device_attribute, &value, which, handle_);
+  return value;
+}
+
+Context::Entered::Entered(const Context& context) : context_(context), mode_(constants::capture_relaxed) {
+  const Driver& driver = context.driver();
+  driver.call(driver.context_push, context.context_);
+  inside_ = true;
+  if (const Status status = driver.capture_mode.pointer(&mode_); status != 0) {
+    ContextHandle popped = nullptr;
+    driver.context_pop.pointer(&popped);
+    driver.fail(driver.capture_mode.name, status);
+  }
+}
+
+Context::Entered::~Entered() {
+  if (!inside_) return;
+  const Driver& driver = context_.driver();
+  ContextHandle popped = nullptr;
+  driver.capture_mode.pointer(&mode_);
+  driver.context_pop.pointer(&popped);
+}
+
+void Context::Entered::leave() {
+  const Driver& driver = context_.driver();
+  ContextHandle popped = nullptr;
+  inside_ = false;
+  const Status mode = driver.capture_mode.pointer(&mode_);
+  driver.call(driver.context_pop, &popped);
+  if (mode != 0) driver.fail(driver.capture_mode.name, mode);
+}
+
+void Context::load(const Images& images) {
+  const std::span<const std::byte> image = images(facts_.major, facts_.minor);
+  if (image.empty()) {
+    throw CudaError("cuda: this build has no kernels for " + device_words(device_) + " (" + facts_.name +
+                        ", compute capability " + std::to_string(facts_.major) + "." + std::to_string(facts_.minor) +
+                        ")",
+                    0);
+  }
+  driver_->call(driver_->module_load, &module_, image.data());
+  driver_->call(driver_->module_function, &reduce_, module_, "tensometer_reduce");
+  driver_->call(driver_->module_function, &finish_, module_, "tensometer_finish");
+  if (most_shared_bytes <= plain_shared_bytes) return;
+  if (most_shared_bytes > facts_.shared_bytes) {
+    throw CudaError("cuda: " + device_words(device_) + " (" + facts_.name + ") gives a kernel " +
+                        std::to_string(facts_.shared_bytes) + " bytes of shared memory, " +
+                        std::to_string(most_shared_bytes) + " are needed",
+                    0);
+  }
+  driver_->call(driver_->function_set, reduce_, constants::function_shared_bytes, most_shared_bytes);
+}
+
+void Context::unload() {
+  if (module_ != nullptr) driver_->call(driver_->module_unload, std::exchange(module_, nullptr));
+}
+
+void Context::release() { driver_->call(driver_->context_release, handle_); }
+
+bool Context::is_capturing(StreamHandle stream) const {
+  unsigned state = constants::capture_none;
+  const Status status = driver_->stream_capturing.pointer(stream, &state);
+  // Asked of the legacy stream while another one captures that it would wait for.
+  if (status == constants::error_capture_implicit) return true;
+  if (status != 0) driver_->fail(driver_->stream_capturing.name, status);
+  return state != constants::capture_none;
+}
+
+void Context::check_pointer(const void* data, std::size_t tensor) const {
+  int owner = 0;
+  const auto address = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(data));
+  const Status status = driver_->pointer_attribute.pointer(&owner, constants::pointer_device, address);
+  if (status == constants::error_invalid_value) {
+    throw std::invalid_argument("x: tensor " + std::to_string(tensor) + " is not in the memory of a CUDA device");
+  }
+  if (status != 0) driver_->fail(driver_->pointer_attribute.name, status);
+  if (owner != device_) {
+    throw std::invalid_argument("x: tensor " + std::to_string(tensor) + " is in the memory of CUDA " +
+                                device_words(owner) + ", not of " + device_words(device_));
+  }
+}
+
+bool Memory::grow(OnDevice& buffer, std::size_t bytes) {
+  if (bytes <= buffer.bytes) return false;
+  const std::size_t size = grown(bytes, buffer.bytes);
+  on_device_.reserve(on_device_.size() + 1);
+  DevicePointer pointer = 0;
+  driver_->call(driver_->memory_alloc, &pointer, size);
+  on_device_.push_back(pointer);
+  buffer = {pointer, size};
+  return true;
+}
+
+bool Memory::grow(Pinned& buffer, std::size_t bytes) {
+  if (bytes <= buffer.bytes) return false;
+  const std::size_t size = grown(bytes, buffer.bytes);
+  pinned_.reserve(pinned_.size() + 1);
+  void* pointer = nullptr;
+  driver_->call(driver_->host_alloc, &pointer, size, constants::host_portable | constants::host_mapped);
+  pinned_.push_back(pointer);
+  buffer = {static_cast<std::byte*>(pointer), size};
+  return true;
+}
+
+void Memory::release() {
+  for (; !on_device_.empty(); on_device_.pop_back()) driver_->call(driver_->memory_free, on_device_.back());
+  for (; !pinned_.empty(); pinned_.pop_back()) driver_->call(driver_->host_free, pinned_.back());
+}
+
+}  // namespace tensometer::cuda

@@ -1,0 +1,48 @@
+#include "cuda/driver.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+namespace tensometer::cuda {
+namespace {
+
+template <class Signature>
+void resolve(void* library, const std::string& path, Function<Signature>& function) {
+  function.pointer = reinterpret_cast<Signature*>(dlsym(library, function.name));
+  if (function.pointer == nullptr) {
+    throw CudaError("cuda: the driver " + path + " lacks " + function.name + "; it is older than CUDA 11", 0);
+  }
+}
+
+std::string words(const Function<Status(Status, const char**)>& function, Status status, const std::string& otherwise) {
+  const char* text = nullptr;
+  return function.pointer(status, &text) == 0 && text != nullptr ? text : otherwise;
+}
+
+}  // namespace
+
+void Driver::fail(const char* name, Status status) const {
+  const std::string number = "error " + std::to_string(status);
+  throw CudaError("cuda: " + std::string(name) + " failed: " + words(error_name, status, number) + ": " +
+                      words(error_text, status, "the driver has no words for it"),
+                  status);
+}
+
+std::shared_ptr<const Driver> open_driver() {
+  const char* named = std::getenv("TENSOMETER_LIBCUDA");
+  const std::string path = named != nullptr && *named != '\0' ? named : "libcuda.so.1";
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* reason = dlerror();
+    throw CudaError("cuda: no driver: " + std::string(reason != nullptr ? reason : path), 0);
+  }
+  auto driver = std::make_shared<Driver>();
+#define TENSOMETER_RESOLVE(member, symbol, parameters) resolve(library, path, driver->member);
+  TENSOMETER_DRIVER_FUNCTIONS(TENSOMETER_RESOLVE)
+#undef TENSOMETER_RESOLVE
+  driver->call(driver->init, 0u);
+  return driver;
+}
+
+}  // namespace tensometer::cuda
