@@ -45,7 +45,7 @@ needs = @for p in $(1); do command -v $$p >/dev/null || { \
 # For programs built with AddressSanitizer and UndefinedBehaviorSanitizer.
 ASAN := ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 
-# core_build(folder under build/, CMake options): builds the tests of the core and of the kernels there, warnings as errors.
+# core_build(folder under build/, CMake options): builds core_tests there, warnings as errors.
 define core_build
 @cmake -S . -B build/$(1) -G Ninja --log-level=WARNING -DTENSOMETER_TESTS=ON -DTENSOMETER_WERROR=ON $(2) >/dev/null
 @cmake --build build/$(1) -- --quiet
@@ -130,15 +130,15 @@ core-test: $(STAMPS)/build  ## the C++ tests of the core, without Python
 # Under ThreadSanitizer what takes minutes is left out: it sees a race in any block of each kind.
 cuda-test: $(STAMPS)/build  ## the CUDA kernels emulated on the CPU, and their launcher over a driver that is a fake; sanitizers too
 	$(call say,cuda-test: build/core)
-	$(call core_build,core,)
+	$(call core_build,core,-DTENSOMETER_CUDA_TESTS=ON)
 	@build/core/cuda_tests $(CUDA_ARGS)
 	@build/core/launcher_tests $(CUDA_ARGS)
 	$(call say,cuda-test: build/asan)
-	$(call core_build,asan,-DTENSOMETER_SANITIZE=address)
+	$(call core_build,asan,-DTENSOMETER_SANITIZE=address -DTENSOMETER_CUDA_TESTS=ON)
 	@$(ASAN) build/asan/cuda_tests --quick $(CUDA_ARGS)
 	@$(ASAN) build/asan/launcher_tests --quick $(CUDA_ARGS)
 	$(call say,cuda-test: build/tsan)
-	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread)
+	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread -DTENSOMETER_CUDA_TESTS=ON)
 	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/cuda_tests --quick any_order scaled $(CUDA_ARGS)
 
 asan: $(STAMPS)/build  ## core-test under AddressSanitizer and UndefinedBehaviorSanitizer
