@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "byte_value.hpp"
 #include "dtype.hpp"
 #include "histogram.hpp"
 #include "summary.hpp"
@@ -11,9 +12,6 @@
 namespace tensometer {
 
 using ByteCounts = std::array<std::uint64_t, 256>;
-
-// The value of a byte of a one-byte type; NaN and infinities as such.
-double value_of_byte(DType dtype, unsigned byte);
 
 // Adds `count` bytes to the counters.
 void count_bytes(const void* data, std::uint32_t count, ByteCounts& counts);

@@ -17,36 +17,6 @@
 namespace tensometer {
 namespace {
 
-void raise_exponent(double& dot, double& squares, std::int64_t& exponent, std::int64_t wanted) {
-  if (exponent == wanted) return;
-  const int shift = static_cast<int>(exponent - wanted);
-  dot = std::ldexp(dot, shift);
-  squares = std::ldexp(squares, 2 * shift);
-  exponent = wanted;
-}
-
-// As for Summary: the larger exponent wins, and a side without magnitude takes the other's.
-void align(PairTotals& a, PairTotals& b) {
-  const auto common = [](double squares_a, std::int64_t a_exponent, double squares_b, std::int64_t b_exponent) {
-    return squares_a == 0 ? b_exponent : squares_b == 0 ? a_exponent : std::max(a_exponent, b_exponent);
-  };
-  const std::int64_t old_exponent = common(a.old_squares, a.old_exponent, b.old_squares, b.old_exponent);
-  const std::int64_t new_exponent = common(a.new_squares, a.new_exponent, b.new_squares, b.new_exponent);
-  for (PairTotals* totals : {&a, &b}) {
-    raise_exponent(totals->dot, totals->old_squares, totals->old_exponent, old_exponent);
-    raise_exponent(totals->dot, totals->new_squares, totals->new_exponent, new_exponent);
-  }
-}
-
-void merge(PairTotals& a, PairTotals b) {
-  align(a, b);
-  a.equal += b.equal;
-  a.nonfinite += b.nonfinite;
-  a.dot += b.dot;
-  a.old_squares += b.old_squares;
-  a.new_squares += b.new_squares;
-}
-
 struct Scratch {
   alignas(64) std::byte elements[2][block_size * 8];
   alignas(64) double lanes[3][block_size];
@@ -134,24 +104,6 @@ PairPart pair_block(DType dtype, const void* a, const void* b, std::uint32_t cou
 
 bool float_lanes(DType dtype) { return row(dtype).lanes == Lanes::f32 || row(dtype).lanes == Lanes::table; }
 
-void check(const TensorView& a, const TensorView& b) {
-  const auto shape_text = [](const std::vector<std::int64_t>& shape) {
-    std::string text = "(";
-    for (const std::int64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
-    return text + (shape.size() == 1 ? ",)" : ")");
-  };
-  if (a.dtype != b.dtype) {
-    throw std::invalid_argument("new: has dtype " + std::string(row(b.dtype).name) + ", old has " +
-                                std::string(row(a.dtype).name));
-  }
-  if (a.shape != b.shape) {
-    throw std::invalid_argument("new: has shape " + shape_text(b.shape) + ", old has " + shape_text(a.shape));
-  }
-  if (row(a.dtype).lanes == Lanes::magnitude) {
-    throw std::invalid_argument("old: complex tensors cannot be compared; compare their real and imaginary parts");
-  }
-}
-
 PairPart run_group(const Pair& pair, const Options& options, std::uint64_t group, Counting& counting) {
   Scratch& memory = scratch();
   const std::uint64_t blocks = (pair.old_elements->count() + block_size - 1) / block_size;
@@ -177,12 +129,6 @@ PairPart run_group(const Pair& pair, const Options& options, std::uint64_t group
 }
 
 }  // namespace
-
-void merge(PairPart& a, const PairPart& b) {
-  merge(a.summary, b.summary);
-  merge(a.totals, b.totals);
-  a.along_last += b.along_last;
-}
 
 DType difference_dtype(DType dtype) { return float_lanes(dtype) ? DType::k_float32 : DType::k_float64; }
 
@@ -235,8 +181,26 @@ TensorSummary difference_of(PairResult&& result, DType dtype, std::span<const st
   return difference;
 }
 
+void check_pair(const TensorView& a, const TensorView& b) {
+  const auto shape_text = [](const std::vector<std::int64_t>& shape) {
+    std::string text = "(";
+    for (const std::int64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+    return text + (shape.size() == 1 ? ",)" : ")");
+  };
+  if (a.dtype != b.dtype) {
+    throw std::invalid_argument("new: has dtype " + std::string(row(b.dtype).name) + ", old has " +
+                                std::string(row(a.dtype).name));
+  }
+  if (a.shape != b.shape) {
+    throw std::invalid_argument("new: has shape " + shape_text(b.shape) + ", old has " + shape_text(a.shape));
+  }
+  if (row(a.dtype).lanes == Lanes::magnitude) {
+    throw std::invalid_argument("old: complex tensors cannot be compared; compare their real and imaginary parts");
+  }
+}
+
 Comparison compare(const TensorView& old_view, const TensorView& new_view, const Options& options) {
-  check(old_view, new_view);
+  check_pair(old_view, new_view);
   // Laid out alike, both may be read in memory order; otherwise only logical order pairs the same elements.
   const bool alike = old_view.strides == new_view.strides;
   const ElementReader a(old_view, alike), b(new_view, alike);

@@ -6,20 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "pair_part.hpp"
 #include "reduce.hpp"
 
 namespace tensometer {
-
-// new - old. Elements are paired in logical order; the sums are over pairs in which both are finite, and carry powers of
-// two where float64 products would leave the range.
-struct PairTotals {
-  std::uint64_t equal = 0;      // equal by value; two NaN count as equal
-  std::uint64_t nonfinite = 0;  // not equal, and new - old is NaN or infinite
-  double dot = 0, old_squares = 0, new_squares = 0;
-  std::int64_t old_exponent = 0, new_exponent = 0;
-
-  bool operator==(const PairTotals&) const = default;
-};
 
 struct Comparison {
   TensorSummary difference;  // float32 for types with float32 lanes and one-byte types, float64 otherwise
@@ -49,12 +39,6 @@ struct Pair {
   DType dtype;
   std::byte* last = nullptr;
 };
-struct PairPart {
-  Summary summary;  // of the difference
-  PairTotals totals;
-  double along_last = 0;
-};
-void merge(PairPart& a, const PairPart& b);
 struct PairResult {
   PairPart whole;
   LogHistogram histogram;
@@ -69,7 +53,8 @@ std::vector<PairResult> compare(std::span<const Pair> pairs, const Options& opti
 TensorSummary difference_of(PairResult&& result, DType dtype, std::span<const std::int64_t> shape,
                             const Options& options);
 
-// Throws std::invalid_argument if dtypes or shapes differ or if the dtype is complex.
+// Throw std::invalid_argument if dtypes or shapes differ or if the dtype is complex.
+void check_pair(const TensorView& old_view, const TensorView& new_view);
 Comparison compare(const TensorView& old_view, const TensorView& new_view, const Options& options);
 
 // Both as one comparison; as for summaries, exact but for float64 rounding of moments and sums.

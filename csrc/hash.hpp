@@ -28,10 +28,15 @@ TENSOMETER_BOTH static inline std::uint64_t mixed_word(std::uint64_t word, std::
   return (mixed & 0xffffffffu) * (mixed >> 32);
 }
 
+// The hash of a block of so many bytes before its chains, each of which it is then mixed with.
+TENSOMETER_BOTH static inline std::uint64_t begin_hash(std::uint64_t bytes, std::uint64_t block_index) {
+  return mix(block_index + golden * bytes);
+}
+
 // The hash of a block of so many bytes, of its chains.
 TENSOMETER_BOTH static inline std::uint64_t finish_hash(const std::uint64_t (&chain)[hash_chains], std::uint64_t bytes,
                                                         std::uint64_t block_index) {
-  std::uint64_t hash = mix(block_index + golden * bytes);
+  std::uint64_t hash = begin_hash(bytes, block_index);
   for (const std::uint64_t state : chain) hash = mix(hash ^ state);
   return hash;
 }

@@ -42,12 +42,24 @@ struct Result {
 };
 
 // What a finalising launch is given beside the tables.
-struct Output {
+template <class Result>
+struct OutputOf {
   Result* results;
   std::uint64_t* bins;
   std::uint64_t* used;  // bins so far; more than `room` if some had none: those are lost
   std::uint64_t room;
 };
+using Output = OutputOf<Result>;
+
+// What a launch that counts a tensor into given bins is given.
+struct Uniform {
+  Tensor tensor;
+  const double* edges;         // bins + 1, ascending
+  unsigned long long* counts;  // of the bins, all zero before
+  double per_unit;             // bins / (last edge - first edge)
+  std::uint32_t bins, stride;  // stride: thread blocks of the launch
+};
+inline constexpr std::uint32_t shared_bins = 4096;  // at most so many are counted in shared memory
 
 inline constexpr unsigned reduce_threads = 256, finish_threads = 128;
 inline constexpr unsigned shared_resolution = 3;  // the finest histogram that is counted in shared memory

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/count.hpp"
+#include "cuda/packed.hpp"
 
 namespace tensometer::cuda {
 
@@ -15,13 +16,13 @@ TENSOMETER_DEVICE void count_bytes(const Tensor& tensor, const Item& item, std::
   if (elements.dense() && reinterpret_cast<std::uintptr_t>(data) % sizeof(Words) == 0) {
     whole = count / sizeof(Words);
     for (std::uint64_t i = threadIdx.x; i < whole; i += reduce_threads) {
-      const Words words = reinterpret_cast<const Words*>(data)[i];
+      const Words words = load_words(data + i * sizeof(Words));
 #pragma unroll
       for (const std::uint32_t word : words.word) {
-        atomicAdd(counters + (word & 255u), 1u);
-        atomicAdd(counters + (word >> 8 & 255u), 1u);
-        atomicAdd(counters + (word >> 16 & 255u), 1u);
-        atomicAdd(counters + (word >> 24), 1u);
+        atomicAdd(counters + byte_of<0>(word), 1u);
+        atomicAdd(counters + byte_of<1>(word), 1u);
+        atomicAdd(counters + byte_of<2>(word), 1u);
+        atomicAdd(counters + byte_of<3>(word), 1u);
       }
     }
   }

@@ -7,12 +7,17 @@
 
 namespace tensometer::cuda {
 
-// A block in lanes. narrow: float32 ones. row: memory for a row, of which each thread uses what is its own.
+// Whether the lanes of elements are float32 ones.
+TENSOMETER_DEVICE bool is_narrow(const Elements& elements) { return lanes_of(elements.dtype) == Lanes::f32; }
+
+// A block in lanes. narrow: float32 ones. Source: what read() takes.
+template <class Source>
 struct CarefulBlock {
-  const Elements& elements;
+  const Source& elements;
   std::uint32_t count;
   bool narrow;
-  double* row;
+  double (*lanes)[block_lanes];  // arrays to fold
+  double (*row)[block_lanes];    // memory for a row, of which each thread uses what is its own
   unsigned thread;
 
   // This thread's terms of the row that begins at an element, those that are not there as NaN.
@@ -20,21 +25,22 @@ struct CarefulBlock {
 #pragma unroll 1
     for (unsigned term = 0; term < row_terms; ++term) {
       const std::uint32_t i = first + term * block_lanes + thread;
-      row[term * block_lanes + thread] = i < count ? read(elements, i) : nan_value;
+      row[term][thread] = i < count ? read(elements, i) : nan_value;
     }
   }
 };
 
 // Term of a row in the lane type, scaled. Whether it is finite; if not it is 0.
-template <class Lane>
-TENSOMETER_DEVICE bool take(const CarefulBlock& block, unsigned term, Lane scale, Lane& value) {
-  const auto x = static_cast<Lane>(block.row[term * block_lanes + block.thread]);
+template <class Lane, class Source>
+TENSOMETER_DEVICE bool take(const CarefulBlock<Source>& block, unsigned term, Lane scale, Lane& value) {
+  const auto x = static_cast<Lane>(block.row[term][block.thread]);
   const bool finite = is_finite(x);
   value = finite ? x * scale : Lane(0);
   return finite;
 }
 
-TENSOMETER_DEVICE double careful_pivot(const CarefulBlock& block, double scale) {
+template <class Source>
+TENSOMETER_DEVICE double careful_pivot(const CarefulBlock<Source>& block, double scale) {
   double value[row_terms];
   std::uint32_t finite = 0;
   block.read_row(0);
@@ -49,13 +55,14 @@ TENSOMETER_DEVICE double careful_pivot(const CarefulBlock& block, double scale) 
     }
   }
   finite = add_warp(finite);
-  // Of an element that is not finite the contract keeps what it is.
-  double first = block.row[block.thread];
+  block.lanes[0][block.thread] = (value[0] + value[2]) + (value[1] + value[3]);
+  block.lanes[1][block.thread] =
+      (std::fabs(value[0]) + std::fabs(value[2])) + (std::fabs(value[1]) + std::fabs(value[3]));
+  fold_lanes(block.lanes, 2, block.thread);
+  const double sum = block.lanes[0][0], size = block.lanes[1][0];
+  double first = block.row[0][0];  // if it is not finite, as it is
   first = block.narrow ? static_cast<double>(static_cast<float>(first) * static_cast<float>(scale)) : first * scale;
-  first = __shfl_sync(whole_warp, first, 0);
-  const double sum = fold_warp((value[0] + value[2]) + (value[1] + value[3]));
-  const double size =
-      fold_warp((std::fabs(value[0]) + std::fabs(value[2])) + (std::fabs(value[1]) + std::fabs(value[3])));
+  __syncwarp(whole_warp);
   if (finite == 0) return 0;
   const double pivot = round_pivot(sum / finite, size / finite, first);
   return block.narrow ? static_cast<double>(static_cast<float>(pivot)) : pivot;
@@ -65,7 +72,8 @@ template <class Lane>
 struct LaneTally {
   Lane sum = 0, squares = 0, magnitudes = 0;
 
-  TENSOMETER_DEVICE void add_row(const CarefulBlock& block, Lane pivot, Lane scale) {
+  template <class Source>
+  TENSOMETER_DEVICE void add_row(const CarefulBlock<Source>& block, Lane pivot, Lane scale) {
     Lane d[row_terms], square[row_terms], size[row_terms];
 #pragma unroll
     for (unsigned term = 0; term < row_terms; ++term) {
@@ -81,8 +89,9 @@ struct LaneTally {
 };
 
 // The sums of a block, which the first thread writes.
-TENSOMETER_DEVICE void sum_lanes(const CarefulBlock& block, double pivot, double scale, BlockSums& sums) {
-  double wide[3] = {};
+template <class Source>
+TENSOMETER_DEVICE void sum_lanes(const CarefulBlock<Source>& block, double pivot, double scale, BlockSums& sums) {
+  for (unsigned k = 0; k < 3; ++k) block.lanes[k][block.thread] = 0;
 #pragma unroll 1
   for (std::uint32_t first = 0; first < block.count; first += lane_rows * row_size) {
     LaneTally<float> narrow;
@@ -96,16 +105,19 @@ TENSOMETER_DEVICE void sum_lanes(const CarefulBlock& block, double pivot, double
         full.add_row(block, pivot, scale);
       }
     }
-    wide[0] += block.narrow ? static_cast<double>(narrow.sum) : full.sum;
-    wide[1] += block.narrow ? static_cast<double>(narrow.squares) : full.squares;
-    wide[2] += block.narrow ? static_cast<double>(narrow.magnitudes) : full.magnitudes;
+    block.lanes[0][block.thread] += block.narrow ? static_cast<double>(narrow.sum) : full.sum;
+    block.lanes[1][block.thread] += block.narrow ? static_cast<double>(narrow.squares) : full.squares;
+    block.lanes[2][block.thread] += block.narrow ? static_cast<double>(narrow.magnitudes) : full.magnitudes;
   }
-  const double sum = fold_warp(wide[0]), squares = fold_warp(wide[1]), magnitudes = fold_warp(wide[2]);
-  if (block.thread == 0) sums.pivot = pivot, sums.sum = sum, sums.squares = squares, sums.magnitudes = magnitudes;
+  fold_lanes(block.lanes, 3, block.thread);
+  if (block.thread != 0) return;
+  sums.pivot = pivot;
+  sums.sum = block.lanes[0][0], sums.squares = block.lanes[1][0], sums.magnitudes = block.lanes[2][0];
 }
 
 // What depends on no order, which the first thread writes. Whether any element is finite, and the largest magnitude.
-TENSOMETER_DEVICE bool count_lanes(const CarefulBlock& block, BlockSums& sums, double& largest) {
+template <class Source>
+TENSOMETER_DEVICE bool count_lanes(const CarefulBlock<Source>& block, BlockSums& sums, double& largest) {
   BlockSums mine;
 #pragma unroll 1
   for (std::uint32_t i = block.thread; i < block.count; i += block_lanes) count_value(read(block.elements, i), mine);
@@ -120,11 +132,13 @@ TENSOMETER_DEVICE bool count_lanes(const CarefulBlock& block, BlockSums& sums, d
   return mine.nan + mine.posinf + mine.neginf != block.count;
 }
 
-// Of `count` elements, 1 to 4096; `row` has room for one. A block of one row is reduced in float64. The first thread writes.
-TENSOMETER_DEVICE void careful_block(const Elements& elements, std::uint32_t count, double* row, unsigned thread,
-                                     BlockSums& sums) {
-  const bool narrow = lanes_of(elements.dtype) == Lanes::f32 && count > row_size;
-  const CarefulBlock block{elements, count, narrow, row, thread};
+// Of `count` elements, 1 to 4096; `lanes` has room for eight arrays. A block of one row is reduced in float64. The first
+// thread writes.
+template <class Source>
+TENSOMETER_DEVICE void careful_block(const Source& elements, std::uint32_t count, double (*lanes)[block_lanes],
+                                     unsigned thread, BlockSums& sums) {
+  const bool narrow = is_narrow(elements) && count > row_size;
+  const CarefulBlock<Source> block{elements, count, narrow, lanes, lanes + 4, thread};
   double largest;
   if (!count_lanes(block, sums, largest)) return;
   const int exponent = narrow ? block_exponent<float>(largest) : block_exponent<double>(largest);

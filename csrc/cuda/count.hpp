@@ -7,6 +7,23 @@
 
 namespace tensometer::cuda {
 
+TENSOMETER_DEVICE bool is_bytes(const Tensor& tensor) {
+  return lanes_of(static_cast<DType>(tensor.dtype)) == Lanes::table;
+}
+
+TENSOMETER_DEVICE bool is_counted(const Tensor& tensor) {
+  return is_bytes(tensor) || static_cast<HistogramMode>(tensor.histogram) != HistogramMode::none;
+}
+
+// How many counters a tensor has, if it is counted.
+TENSOMETER_DEVICE std::uint32_t counter_count(const Tensor& tensor) {
+  return static_cast<std::uint32_t>(is_bytes(tensor) ? byte_counters : counters_of(tensor.resolution));
+}
+
+TENSOMETER_DEVICE bool counts_in_shared(const Tensor& tensor) {
+  return is_bytes(tensor) || (is_counted(tensor) && tensor.resolution <= shared_resolution);
+}
+
 // Where a thread block counts: in shared memory, or in the tensor's own table (then `shared` is null).
 struct Counters {
   std::uint32_t* shared;

@@ -63,6 +63,15 @@ struct alignas(16) Words {
   std::uint32_t word[4];
 };
 
+// Of memory that no kernel writes. The compiler need not know that it is the tensor's to load it as global memory.
+TENSOMETER_DEVICE Words load_words(const unsigned char* p) {
+#ifdef __CUDACC__
+  return std::bit_cast<Words>(__ldg(reinterpret_cast<const uint4*>(p)));
+#else
+  return *reinterpret_cast<const Words*>(p);
+#endif
+}
+
 template <class T>
 TENSOMETER_DEVICE T load(const unsigned char* p) {
   return *reinterpret_cast<const T*>(p);

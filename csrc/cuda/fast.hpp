@@ -3,10 +3,11 @@
 // A block is four parts of eight rows, at whose end the contract widens lanes to float64. A thread loads 16 bytes at a time,
 // neighbouring elements of neighbouring lanes, and keeps one part's sums of these lanes; so few threads cover the 32 lanes
 // that a warp has several parts, or two blocks, in work at once. The parts' sums then change hands in shared memory, one
-// statistic after another, and thread k goes on as lane k.
+// statistic after another, and thread k goes on as lane k. What takes shuffles is done once for all types, in whole.hpp.
 #pragma once
 
 #include "cuda/count.hpp"
+#include "cuda/packed.hpp"
 #include "cuda/shared.hpp"
 #include "cuda/warp.hpp"
 
@@ -35,46 +36,103 @@ TENSOMETER_DEVICE T element_of(const Words& words, unsigned i) {
   }
 }
 
-// What a thread has summed of its lanes, and counted.
 template <class T>
-struct Tally {
-  using Lane = LaneOf<T>;
-  Lane sum[Pack<T>::elements], squares[Pack<T>::elements], magnitudes[Pack<T>::elements];
-  Lane low = static_cast<Lane>(infinity), high = static_cast<Lane>(-infinity);
-  std::uint32_t zeros = 0, negatives = 0;
-};
+TENSOMETER_DEVICE LaneOf<T> widen_fast(T x) {
+  return widen(x);
+}
+#ifdef __CUDACC__
+TENSOMETER_DEVICE float widen_fast(float16 x) {
+  float wide;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+  return wide;
+}
+#endif
 
-// Where in shared memory a thread counts, by which bits, and how often; weight 0: not at all.
-struct Counting {
-  std::uint32_t* counters;
-  unsigned shift;
-  std::uint32_t weight;
-};
+// Of a value and one that may be NaN. Instructions for float32 do just that.
+TENSOMETER_DEVICE float lower(float a, float b) { return std::fmin(a, b); }
+TENSOMETER_DEVICE float higher(float a, float b) { return std::fmax(a, b); }
+TENSOMETER_DEVICE double lower(double a, double b) { return b < a ? b : a; }
+TENSOMETER_DEVICE double higher(double a, double b) { return b > a ? b : a; }
 
+// Upper halves of the elements of a load, two a word; i below Pack<T>::elements / 2.
 template <class T>
-TENSOMETER_DEVICE void count_row(const Words (&words)[row_terms], const Counting& counting) {
-  if (counting.weight == 0) return;
-#pragma unroll
-  for (unsigned i = 0; i < row_terms * Pack<T>::elements; ++i) {
-    const auto v = widen(element_of<T>(words[i / Pack<T>::elements], i % Pack<T>::elements));
-    atomicAdd(counting.counters + (truncated_pattern(v) >> counting.shift), counting.weight);
+TENSOMETER_DEVICE std::uint32_t halves_of(const Words& words, unsigned i) {
+  if constexpr (sizeof(T) == 2) {
+    return words.word[i];
+  } else {
+    constexpr unsigned size = sizeof(T) / sizeof(std::uint32_t);
+    return upper_halves(words.word[2 * i * size + size - 1], words.word[(2 * i + 2) * size - 1]);
   }
 }
 
+// What a thread has summed of its lanes, and seen.
 template <class T>
-TENSOMETER_DEVICE void add_row(const Words (&words)[row_terms], LaneOf<T> pivot, Tally<T>& t) {
+struct Tally {
+  using Lane = LaneOf<T>;
+  static constexpr bool packed = sizeof(T) == 2 && has_packed_extremes;
+  Lane sum[Pack<T>::elements], squares[Pack<T>::elements], magnitudes[Pack<T>::elements];
+  Lane low = static_cast<Lane>(infinity), high = static_cast<Lane>(-infinity), least;
+  std::uint32_t lows = two_infinities, highs = two_infinities | two_signs;
+  bool nonzero;         // no element so far was zero
+  std::uint32_t signs;  // signs_of() tells how many
+};
+
+// What a thread takes part in: eight rows of a part of a block, where its first 16 bytes are, and how often each element counts.
+struct Part {
+  std::uint32_t first;  // in words of 16 bytes, from the item's first element on
+  double pivot;
+  bool centred;  // the pivots of all threads are 0
+  bool counts;   // any thread does
+  std::uint32_t* counters;
+  unsigned shift;
+  std::uint32_t weight;  // 0 is counted too: a loop that asked would be there twice
+};
+
+// What a thread saw of its block.
+struct Seen {
+  double low, high;
+  std::uint32_t zeros = 0, negatives = 0;
+};
+
+template <class Lane>
+TENSOMETER_DEVICE void count(Lane v, const Part& part) {
+  atomicAdd(part.counters + (truncated_pattern(v) >> part.shift), part.weight);
+}
+
+// Extremes of 16-bit types, signs, and the least magnitude, by upper halves: a magnitude that is small enough has none.
+template <class T>
+TENSOMETER_DEVICE void see_row(const Words (&words)[row_terms], std::uint32_t& least, Tally<T>& t) {
+  constexpr unsigned pairs = Pack<T>::elements / 2;
+#pragma unroll
+  for (unsigned term = 0; term < row_terms; term += 2) {
+#pragma unroll
+    for (unsigned i = 0; i < pairs; ++i) {
+      const std::uint32_t a = halves_of<T>(words[term], i), b = halves_of<T>(words[term + 1], i);
+      t.signs += sign_bytes(a, b);
+      if constexpr (has_packed_extremes) {
+        least = lower_of_halves(lower_of_halves(least, sizes_of_halves(a)), sizes_of_halves(b));
+      }
+      if constexpr (Tally<T>::packed) {
+        t.lows = lower_of_halves(lower_of_halves(t.lows, a), b);
+        t.highs = higher_of_halves(higher_of_halves(t.highs, a), b);
+      }
+    }
+  }
+}
+
+template <class T, bool counts, bool centred>
+TENSOMETER_DEVICE void add_row(const Words (&words)[row_terms], LaneOf<T> pivot, const Part& part, Tally<T>& t) {
   using Lane = LaneOf<T>;
 #pragma unroll
   for (unsigned e = 0; e < Pack<T>::elements; ++e) {
     Lane d[row_terms], square[row_terms], size[row_terms];
 #pragma unroll
     for (unsigned term = 0; term < row_terms; ++term) {
-      const Lane v = widen(element_of<T>(words[term], e));
-      t.low = v < t.low ? v : t.low;
-      t.high = v > t.high ? v : t.high;
-      t.zeros += v == 0;
-      t.negatives += v < 0;
-      d[term] = v - pivot;
+      const Lane v = widen_fast(element_of<T>(words[term], e));
+      if constexpr (counts) count(v, part);
+      if constexpr (!Tally<T>::packed) t.low = lower(t.low, v), t.high = higher(t.high, v);
+      if constexpr (!has_packed_extremes) t.least = lower(t.least, std::fabs(v));
+      d[term] = centred ? v : v - pivot;
       square[term] = d[term] * d[term];
       size[term] = std::fabs(v);
     }
@@ -84,124 +142,172 @@ TENSOMETER_DEVICE void add_row(const Words (&words)[row_terms], LaneOf<T> pivot,
   }
 }
 
-// Eight rows of a part, `data` being where this thread's first 16 bytes are.
-template <class T, bool counts>
-TENSOMETER_DEVICE void add_part(const unsigned char* data, LaneOf<T> pivot, const Counting& counting, Tally<T>& t) {
+// The item's first element is read anew for every row, and where the rows end is told by where they are: with an address and a
+// number of rows the sums would not fit in registers.
+template <class T, bool counts, bool centred>
+TENSOMETER_DEVICE void add_rows(const Shared& shared, const Part& part, Tally<T>& t) {
+  constexpr std::uint32_t row = row_size * sizeof(T) / sizeof(Words);
+  constexpr unsigned at_once = sizeof(T) == sizeof(float) ? 2 : 1;  // rows: as many as there are registers for
+  const auto pivot = static_cast<LaneOf<T>>(part.pivot);
+  std::uint32_t at = part.first;
+#pragma unroll 1
+  do {
+    const unsigned char* data = *static_cast<const unsigned char* const volatile*>(&shared.data);
+    data += std::uint64_t{at} * sizeof(Words);
+    std::uint32_t least = two_infinities;
+#pragma unroll
+    for (unsigned k = 0; k < at_once; ++k) {
+      Words words[row_terms];
+#pragma unroll
+      for (unsigned term = 0; term < row_terms; ++term) {
+        words[term] = load_words(data + (k * row_terms + term) * block_lanes * sizeof(T));
+      }
+      see_row<T>(words, least, t);
+      add_row<T, counts, centred>(words, pivot, part, t);
+    }
+    if constexpr (has_packed_extremes) t.nonzero &= (least & 0x7fffu) != 0 && (least & 0x7fff0000u) != 0;
+    at += at_once * row;
+  } while (at / row % lane_rows != 0);
+}
+
+// Whether the loop above counts as well. With a pivot it has no registers left for that, nor with float64.
+template <class T>
+TENSOMETER_DEVICE bool counts_at_once(const Part& part) {
+  return sizeof(LaneOf<T>) == 4 && part.centred && part.counts;
+}
+
+template <class T>
+TENSOMETER_DEVICE void add_part(const Shared& shared, const Part& part, Tally<T>& t) {
 #pragma unroll
   for (unsigned e = 0; e < Pack<T>::elements; ++e) t.sum[e] = t.squares[e] = t.magnitudes[e] = 0;
-#pragma unroll 1
-  for (unsigned row = 0; row < lane_rows; ++row) {
-    Words words[row_terms];
-#pragma unroll
-    for (unsigned term = 0; term < row_terms; ++term) {
-      words[term] = *reinterpret_cast<const Words*>(data + term * block_lanes * sizeof(T));
+  t.least = static_cast<LaneOf<T>>(infinity), t.nonzero = true, t.signs = 0;
+  if constexpr (sizeof(LaneOf<T>) == 4) {
+    if (counts_at_once<T>(part)) {
+      add_rows<T, true, true>(shared, part, t);
+      return;
     }
-    data += row_size * sizeof(T);
-    if constexpr (counts) count_row<T>(words, counting);
-    add_row<T>(words, pivot, t);
+    if (part.centred) {
+      add_rows<T, false, true>(shared, part, t);
+      return;
+    }
+  }
+  add_rows<T, false, false>(shared, part, t);
+}
+
+// Counts eight rows of a part by themselves.
+template <class T>
+TENSOMETER_DEVICE void count_part(const Shared& shared, const Part& part) {
+  const unsigned char* data = shared.data + part.first * sizeof(Words);
+#pragma unroll 4
+  for (unsigned term = 0; term < lane_rows * row_terms; ++term) {
+    const Words words = load_words(data + term * block_lanes * sizeof(T));
+#pragma unroll
+    for (unsigned e = 0; e < Pack<T>::elements; ++e) count(widen_fast(element_of<T>(words, e)), part);
   }
 }
 
-// Adds the parts' sums of each lane to the lane's: thread k is lane k, of each block in work.
+// Adds the parts' sums of each lane to the lane's, statistic by statistic, in an array for each block in work, one behind the
+// other. Thread k is lane k.
 template <class T>
-TENSOMETER_DEVICE void widen_parts(const LaneOf<T> (&mine)[Pack<T>::elements], Exchange& exchange, unsigned thread,
-                                   double (&wide)[Pack<T>::blocks]) {
+TENSOMETER_DEVICE void widen_parts(const LaneOf<T> (&mine)[Pack<T>::elements], Work& work, unsigned statistic,
+                                   bool first) {
   using Lane = LaneOf<T>;
-  auto* lanes = reinterpret_cast<Lane*>(exchange.lanes);
-#pragma unroll
-  for (unsigned e = 0; e < Pack<T>::elements; ++e) {
-    lanes[thread / Pack<T>::threads * block_lanes + thread % Pack<T>::threads * Pack<T>::elements + e] = mine[e];
-  }
-  __syncwarp(whole_warp);
-#pragma unroll
-  for (unsigned block = 0; block < Pack<T>::blocks; ++block) {
-#pragma unroll
-    for (unsigned part = 0; part < Pack<T>::parts; ++part) {
-      wide[block] += static_cast<double>(lanes[(block * Pack<T>::parts + part) * block_lanes + thread]);
-    }
-  }
-  __syncwarp(whole_warp);
-}
-
-// The pivot of a block, by the whole warp.
-template <class T>
-TENSOMETER_DEVICE LaneOf<T> fast_pivot(const T* block, unsigned thread) {
-  double value[row_terms];
-#pragma unroll
-  for (unsigned term = 0; term < row_terms; ++term) {
-    value[term] = static_cast<double>(widen(block[term * block_lanes + thread]));
-  }
-  const double first = __shfl_sync(whole_warp, value[0], 0);
-  const double sum = fold_warp((value[0] + value[2]) + (value[1] + value[3]));
-  const double size =
-      fold_warp((std::fabs(value[0]) + std::fabs(value[2])) + (std::fabs(value[1]) + std::fabs(value[3])));
-  return static_cast<LaneOf<T>>(round_pivot(sum / row_size, size / row_size, first));
-}
-
-// Of a team's threads, at the first of them.
-template <class T>
-TENSOMETER_DEVICE void join_team(Tally<T>& t) {
-#pragma unroll
-  for (unsigned width = Pack<T>::team / 2; width > 0; width /= 2) {
-    const auto low = __shfl_xor_sync(whole_warp, t.low, width), high = __shfl_xor_sync(whole_warp, t.high, width);
-    t.low = low < t.low ? low : t.low;
-    t.high = high > t.high ? high : t.high;
-    t.zeros += __shfl_xor_sync(whole_warp, t.zeros, width);
-    t.negatives += __shfl_xor_sync(whole_warp, t.negatives, width);
-  }
-}
-
-// What a team knows of its block, written by its first thread: whether it needs care after all as well. Then its sums are worth
-// nothing, though it is counted.
-template <class T>
-TENSOMETER_DEVICE void write_counts(const Tally<T>& t, LaneOf<T> pivot, BlockSums& sums, std::uint32_t& careful) {
-  sums = BlockSums{};
-  sums.count = block_size;
-  sums.zeros = t.zeros, sums.negatives = t.negatives;
-  sums.min = static_cast<double>(t.low) + 0.0, sums.max = static_cast<double>(t.high) + 0.0;
-  sums.pivot = static_cast<double>(pivot);
-  const double low = std::fabs(sums.min), high = std::fabs(sums.max);
-  careful = block_exponent<LaneOf<T>>(low < high ? high : low) != 0;
-}
-
-// The sums of Pack<T>::blocks whole blocks, which lie one behind the other at `data`, 16-byte aligned; of the first `wanted`
-// of them.
-template <class T, bool counts>
-TENSOMETER_DEVICE void fast_blocks(const unsigned char* data, unsigned wanted, const Counting& counting,
-                                   Exchange& exchange, unsigned thread, Slot* slots, std::uint32_t* careful) {
   using P = Pack<T>;
-  constexpr std::uint32_t block_bytes = block_size * sizeof(T);
-  const unsigned team = thread / P::team, mine = team < wanted ? team : 0;  // without a block: the first one once more
-  LaneOf<T> pivot = fast_pivot(reinterpret_cast<const T*>(data), thread);
-  if constexpr (P::blocks == 2) {
-    const LaneOf<T> other = fast_pivot(reinterpret_cast<const T*>(data + (wanted == 2 ? block_bytes : 0)), thread);
-    pivot = mine == 0 ? pivot : other;
+  // Behind the arrays, or, of the last statistic of a single pass, where its arrays will be.
+  constexpr unsigned arrays = P::blocks * P::parts * sizeof(Lane) / sizeof(double);
+  static_assert(arrays <= 2 || (arrays <= 4 && P::passes == 1));
+  auto* lanes = reinterpret_cast<Lane*>(work.lanes[8 - arrays]);
+  const unsigned thread = thread_index() % 32;
+#pragma unroll
+  for (unsigned e = 0; e < P::elements; ++e) {
+    lanes[thread / P::threads * block_lanes + thread % P::threads * P::elements + e] = mine[e];
   }
-  const Counting once{counting.counters, counting.shift, team < wanted ? counting.weight : 0};
-  data += mine * block_bytes + thread % P::threads * sizeof(Words) +
-          thread / P::threads % P::parts * lane_rows * row_size * sizeof(T);
-  Tally<T> t;
-  double wide[3][P::blocks] = {};
-#pragma unroll 1
-  for (unsigned pass = 0; pass < P::passes; ++pass) {
-    add_part<T, counts>(data, pivot, once, t);
-    data += P::parts * lane_rows * row_size * sizeof(T);
-    widen_parts<T>(t.sum, exchange, thread, wide[0]);
-    widen_parts<T>(t.squares, exchange, thread, wide[1]);
-    widen_parts<T>(t.magnitudes, exchange, thread, wide[2]);
-  }
-  join_team(t);
-  if (team < wanted && thread % P::team == 0) write_counts<T>(t, pivot, slots[team].raw.sums, careful[team]);
   __syncwarp(whole_warp);
+  double wide[P::blocks];
 #pragma unroll
   for (unsigned block = 0; block < P::blocks; ++block) {
-    const double sum = fold_warp(wide[0][block]), squares = fold_warp(wide[1][block]);
-    const double magnitudes = fold_warp(wide[2][block]);
-    if (thread != 0 || block >= wanted) continue;
-    slots[block].raw.sums.sum = sum, slots[block].raw.sums.squares = squares;
-    slots[block].raw.sums.magnitudes = magnitudes;
-    careful[block] |= !(magnitudes < infinity);  // something is not finite
+    wide[block] = first ? 0 : work.lanes[P::blocks * statistic + block][thread];
+#pragma unroll
+    for (unsigned part = 0; part < P::parts; ++part) {
+      wide[block] += static_cast<double>(lanes[(block * P::parts + part) * block_lanes + thread]);
+    }
   }
+  __syncwarp(whole_warp);
+#pragma unroll
+  for (unsigned block = 0; block < P::blocks; ++block) work.lanes[P::blocks * statistic + block][thread] = wide[block];
+}
+
+template <class T>
+TENSOMETER_DEVICE bool saw_zero(const Tally<T>& t) {
+  if constexpr (!has_packed_extremes) return t.least == 0;
+  return !t.nonzero;
+}
+
+template <class T>
+TENSOMETER_DEVICE void take_extremes(const Tally<T>& t, Seen& seen) {
+  LaneOf<T> low = t.low, high = t.high;
+  if constexpr (Tally<T>::packed) {
+    const Words both{{t.lows, t.highs, 0, 0}};
+    low = lower(widen_fast(element_of<T>(both, 0)), widen_fast(element_of<T>(both, 1)));
+    high = higher(widen_fast(element_of<T>(both, 2)), widen_fast(element_of<T>(both, 3)));
+  }
+  seen.low = static_cast<double>(low), seen.high = static_cast<double>(high);
+}
+
+// Counts a thread's zeros and negative elements once more, one by one.
+template <class T>
+TENSOMETER_DEVICE void recount(const unsigned char* data, Seen& seen) {
+#pragma unroll 1
+  for (unsigned term = 0; term < lane_rows * row_terms; ++term) {
+    const Words words = load_words(data + term * block_lanes * sizeof(T));
+#pragma unroll
+    for (unsigned e = 0; e < Pack<T>::elements; ++e) {
+      const LaneOf<T> v = widen_fast(element_of<T>(words, e));
+      seen.zeros += v == 0;
+      seen.negatives += v < 0;
+    }
+  }
+}
+
+// Of a pass over the blocks in work. A team without a block takes the first once more.
+template <class T>
+TENSOMETER_DEVICE Part part_of(Shared& shared, unsigned pass) {
+  using P = Pack<T>;
+  const unsigned index = thread_index(), thread = index % 32, team = thread / P::team;
+  const Work& work = shared.work[index / 32];
+  const bool wanted = team < work.wanted;
+  const std::uint32_t block = work.block + (wanted ? team : 0);
+  const std::uint32_t part = pass * P::parts + thread / P::threads % P::parts;
+  return {(block * block_size + part * lane_rows * row_size) / P::elements + thread % P::threads,
+          work.pivot[wanted ? team : 0],
+          work.pivot[0] == 0 && work.pivot[work.wanted - 1] == 0,
+          (work.weight[0] | work.weight[work.wanted - 1]) != 0,
+          counters_behind(shared),
+          23u - shared.tensor.resolution,
+          wanted ? work.weight[team] : 0};
+}
+
+// The blocks in work, by all threads of a warp. Leaves the sums of each lane: in an array for each block the sums, then the
+// squares, then the magnitudes.
+template <class T>
+TENSOMETER_DEVICE void add_blocks(Shared& shared, Seen& seen) {
+  Tally<T> t;
+#pragma unroll 1
+  for (unsigned pass = 0; pass < Pack<T>::passes; ++pass) {
+    add_part<T>(shared, part_of<T>(shared, pass), t);
+    if (saw_zero(t)) {
+      recount<T>(shared.data + part_of<T>(shared, pass).first * sizeof(Words), seen);
+    } else {
+      seen.negatives += signs_of(t.signs);
+    }
+    const Part part = part_of<T>(shared, pass);
+    if (part.counts && !counts_at_once<T>(part)) count_part<T>(shared, part);
+    Work& work = shared.work[thread_index() / 32];
+    widen_parts<T>(t.sum, work, 0, pass == 0);
+    widen_parts<T>(t.squares, work, 1, pass == 0);
+    widen_parts<T>(t.magnitudes, work, 2, pass == 0);
+  }
+  take_extremes(t, seen);
 }
 
 }  // namespace tensometer::cuda

@@ -7,11 +7,12 @@
 namespace tensometer::cuda {
 
 // Folds records of one level after another: each the first of up to 64 of the level below, in place.
-TENSOMETER_DEVICE void fold_records(Summary* records, std::uint64_t count) {
+template <class Record>
+TENSOMETER_DEVICE void fold_records(Record* records, std::uint64_t count) {
   for (std::uint64_t step = 1; step < count; step *= fold_width) {
     for (std::uint64_t head = threadIdx.x * step * fold_width; head < count;
          head += finish_threads * step * fold_width) {
-      Summary whole = records[head];
+      Record whole = records[head];
       for (std::uint64_t k = 1; k < fold_width && head + k * step < count; ++k) merge(whole, records[head + k * step]);
       records[head] = whole;
     }
@@ -19,7 +20,8 @@ TENSOMETER_DEVICE void fold_records(Summary* records, std::uint64_t count) {
   }
 }
 
-TENSOMETER_DEVICE void merge_records(const Tensor& tensor, Summary* records) {
+template <class Record>
+TENSOMETER_DEVICE void merge_records(const Tensor& tensor, Record* records) {
   const std::uint64_t blocks = (tensor.count + block_size - 1) / block_size;
   std::uint64_t count = blocks;
   if (tensor.grouped != 0) {
@@ -34,8 +36,9 @@ TENSOMETER_DEVICE void merge_records(const Tensor& tensor, Summary* records) {
 }
 
 // The counters that are not zero, ascending, and zeros in their place.
-TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, const Output& output, Result& result,
-                                 FinishShared& shared) {
+template <class Result>
+TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, const OutputOf<Result>& output,
+                                 Result& result, FinishShared& shared) {
   const std::uint32_t share = size / finish_threads, begin = threadIdx.x * share;
   std::uint32_t found = 0;
   for (std::uint32_t i = begin; i < begin + share; ++i) found += counters[i] != 0;

@@ -21,9 +21,9 @@ TENSOMETER_DEVICE std::uint64_t word_at(const Elements& elements, std::uint32_t 
   return word;
 }
 
-// Adds the hash of a block of so many elements to the tensor's.
+// Adds the hash of a block of so many elements to the tensor's. `lanes`: memory for two numbers a thread.
 TENSOMETER_DEVICE void hash_block(const Elements& elements, std::uint32_t count, std::uint64_t block, unsigned thread,
-                                  std::uint64_t* hash) {
+                                  std::uint64_t (*lanes)[32], std::uint64_t* hash) {
   const std::uint32_t bytes = count * elements.item_size;
   // Every 32nd word: of one chain all.
   std::uint64_t mine = 0, beside = 0;
@@ -33,16 +33,20 @@ TENSOMETER_DEVICE void hash_block(const Elements& elements, std::uint32_t count,
     mine += mixed_word(word, index);
     beside += word;
   }
-  mine += __shfl_xor_sync(whole_warp, beside, 1);
-  mine += __shfl_xor_sync(whole_warp, mine, 8);
-  mine += __shfl_xor_sync(whole_warp, mine, 16);
-  std::uint64_t chain[hash_chains];
-#pragma unroll
-  for (unsigned k = 0; k < hash_chains; ++k) chain[k] = __shfl_sync(whole_warp, mine, k);
-  if (thread == 0) {
-    atomicAdd(reinterpret_cast<unsigned long long*>(hash),
-              static_cast<unsigned long long>(finish_hash(chain, bytes, block)));
+  __syncwarp(whole_warp);
+  lanes[0][thread] = mine;
+  lanes[1][thread ^ 1] = beside;
+  __syncwarp(whole_warp);
+  if (thread != 0) return;
+  std::uint64_t found = begin_hash(bytes, block);
+#pragma unroll 1
+  for (unsigned chain = 0; chain < hash_chains; ++chain) {
+    std::uint64_t state = 0;
+#pragma unroll 1
+    for (unsigned k = chain; k < 32; k += hash_chains) state += lanes[0][k] + lanes[1][k];
+    found = mix(found ^ state);
   }
+  atomicAdd(reinterpret_cast<unsigned long long*>(hash), static_cast<unsigned long long>(found));
 }
 
 }  // namespace tensometer::cuda
