@@ -1,11 +1,11 @@
 #include "cuda/context.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
-#include "cuda/abi.hpp"
-#include "cuda/shared.hpp"
+#include "cuda/pair_tables.hpp"
 
 namespace tensometer::cuda {
 namespace {
@@ -15,6 +15,7 @@ constexpr int resident_blocks = 4;
 // What a kernel may have of shared memory without asking.
 constexpr int plain_shared_bytes = 48 << 10;
 constexpr int most_shared_bytes = sizeof(Shared) + counters_of(shared_resolution) * sizeof(std::uint32_t);
+static_assert(sizeof(PairShared) + counters_of(shared_resolution) * sizeof(std::uint32_t) <= plain_shared_bytes);
 
 std::string device_words(int device) { return "device " + std::to_string(device); }
 
@@ -23,7 +24,59 @@ std::size_t grown(std::size_t bytes, std::size_t before) {
   return std::max({bytes, before + before / 2, least});
 }
 
+int device_count(const Driver& driver) {
+  int count = 0;
+  driver.call(driver.device_count, &count);
+  return count;
+}
+
+int attribute(const Driver& driver, int handle, Attribute which) {
+  int value = 0;
+  driver.call(driver.device_attribute, &value, which, handle);
+  return value;
+}
+
+Facts facts_of(const Driver& driver, int handle) {
+  char name[256] = {};
+  driver.call(driver.device_name, name, static_cast<int>(sizeof name), handle);
+  return {name,
+          attribute(driver, handle, constants::device_capability_major),
+          attribute(driver, handle, constants::device_capability_minor),
+          attribute(driver, handle, constants::device_processors),
+          attribute(driver, handle, constants::device_threads),
+          attribute(driver, handle, constants::device_shared_bytes)};
+}
+
+// Whose memory that is; nothing if no device's.
+std::optional<int> owner_of(const Driver& driver, const void* data) {
+  int owner = 0;
+  const auto address = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(data));
+  const Status status = driver.pointer_attribute.pointer(&owner, constants::pointer_device, address);
+  if (status == constants::error_invalid_value) return std::nullopt;
+  if (status != 0) driver.fail(driver.pointer_attribute.name, status);
+  return owner;
+}
+
 }  // namespace
+
+std::vector<Facts> devices() {
+  const std::shared_ptr<const Driver> driver = open_driver();
+  std::vector<Facts> all;
+  for (int device = 0, count = device_count(*driver); device < count; ++device) {
+    int handle = 0;
+    driver->call(driver->device_get, &handle, device);
+    all.push_back(facts_of(*driver, handle));
+  }
+  return all;
+}
+
+int device_of(const void* data) {
+  check_process();
+  static const std::shared_ptr<const Driver> driver = open_driver();  // again, if that throws
+  const std::optional<int> owner = owner_of(*driver, data);
+  if (!owner) throw std::invalid_argument("x: is not in the memory of a CUDA device");
+  return *owner;
+}
 
 std::uint32_t Facts::concurrent() const {
   const int resident = std::clamp(threads_per_processor / static_cast<int>(reduce_threads), 1, resident_blocks);
@@ -31,30 +84,16 @@ std::uint32_t Facts::concurrent() const {
 }
 
 Context::Context(std::shared_ptr<const Driver> driver, int device) : driver_(std::move(driver)), device_(device) {
-  int count = 0;
-  driver_->call(driver_->device_count, &count);
+  const int count = device_count(*driver_);
   if (device < 0 || device >= count) {
     throw CudaError("cuda: there is no " + device_words(device) + ": the driver knows " + std::to_string(count), 0);
   }
   driver_->call(driver_->device_get, &handle_, device);
-  char name[256] = {};
-  driver_->call(driver_->device_name, name, static_cast<int>(sizeof name), handle_);
-  facts_ = {name,
-            attribute(constants::device_capability_major),
-            attribute(constants::device_capability_minor),
-            attribute(constants::device_processors),
-            attribute(constants::device_threads),
-            attribute(constants::device_shared_bytes)};
-  if (attribute(constants::device_unified_addressing) == 0) {
+  facts_ = facts_of(*driver_, handle_);
+  if (attribute(*driver_, handle_, constants::device_unified_addressing) == 0) {
     throw CudaError("cuda: " + device_words(device) + " (" + facts_.name + ") has no unified addressing", 0);
   }
   driver_->call(driver_->context_retain, &context_, handle_);
-}
-
-int Context::attribute(Attribute which) const {
-  int value = 0;
-  driver_->call(driver_->device_attribute, &value, which, handle_);
-  return value;
 }
 
 Context::Entered::Entered(const Context& context) : context_(context), mode_(constants::capture_relaxed) {
@@ -96,6 +135,9 @@ void Context::load(const Images& images) {
   driver_->call(driver_->module_load, &module_, image.data());
   driver_->call(driver_->module_function, &reduce_, module_, "tensometer_reduce");
   driver_->call(driver_->module_function, &finish_, module_, "tensometer_finish");
+  driver_->call(driver_->module_function, &compare_, module_, "tensometer_compare");
+  driver_->call(driver_->module_function, &finish_pairs_, module_, "tensometer_finish_pairs");
+  driver_->call(driver_->module_function, &histogram_, module_, "tensometer_histogram");
   if (most_shared_bytes <= plain_shared_bytes) return;
   if (most_shared_bytes > facts_.shared_bytes) {
     throw CudaError("cuda: " + device_words(device_) + " (" + facts_.name + ") gives a kernel " +
@@ -121,18 +163,19 @@ bool Context::is_capturing(StreamHandle stream) const {
   return state != constants::capture_none;
 }
 
-void Context::check_pointer(const void* data, std::size_t tensor) const {
-  int owner = 0;
-  const auto address = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(data));
-  const Status status = driver_->pointer_attribute.pointer(&owner, constants::pointer_device, address);
-  if (status == constants::error_invalid_value) {
-    throw std::invalid_argument("x: tensor " + std::to_string(tensor) + " is not in the memory of a CUDA device");
+void Context::check_pointer(const void* data, const std::string& name) const {
+  const std::optional<int> owner = owner_of(*driver_, data);
+  if (!owner) throw std::invalid_argument(name + " is not in the memory of a CUDA device");
+  if (*owner != device_) {
+    throw std::invalid_argument(name + " is in the memory of CUDA " + device_words(*owner) + ", not of " +
+                                device_words(device_));
   }
-  if (status != 0) driver_->fail(driver_->pointer_attribute.name, status);
-  if (owner != device_) {
-    throw std::invalid_argument("x: tensor " + std::to_string(tensor) + " is in the memory of CUDA " +
-                                device_words(owner) + ", not of " + device_words(device_));
-  }
+}
+
+void Context::launch(FunctionHandle function, std::size_t blocks, unsigned threads, std::size_t shared_bytes,
+                     StreamHandle stream, void** parameters) const {
+  driver_->call(driver_->launch, function, static_cast<unsigned>(blocks), 1u, 1u, threads, 1u, 1u,
+                static_cast<unsigned>(shared_bytes), stream, parameters, static_cast<void**>(nullptr));
 }
 
 bool Memory::grow(OnDevice& buffer, std::size_t bytes) {

@@ -1,4 +1,4 @@
-// One device as the launcher uses it: the primary context, which torch and others use too, and the two kernels in it.
+// One device as the launcher uses it: the primary context, which torch and others use too, and the kernels in it.
 #pragma once
 
 #include <functional>
@@ -23,6 +23,11 @@ struct Facts {
 
   std::uint32_t concurrent() const;  // thread blocks of the reducing kernel that run at a time
 };
+
+// Of every device that the driver knows, without a context on any. Throws CudaError.
+std::vector<Facts> devices();
+// The device whose memory holds the address. Throws CudaError, std::invalid_argument for memory of none.
+int device_of(const void* data);
 
 class Context {
  public:
@@ -52,8 +57,11 @@ class Context {
   bool loaded() const { return module_ != nullptr; }
   void unload();
   bool is_capturing(StreamHandle stream) const;
-  // Throws std::invalid_argument for what is no memory of this device.
-  void check_pointer(const void* data, std::size_t tensor) const;
+  // Throws std::invalid_argument for what is no memory of this device. name: of the tensor, as the error tells it.
+  void check_pointer(const void* data, const std::string& name) const;
+
+  void launch(FunctionHandle function, std::size_t blocks, unsigned threads, std::size_t shared_bytes,
+              StreamHandle stream, void** parameters) const;
 
   void release();
 
@@ -62,16 +70,18 @@ class Context {
   int device() const { return device_; }
   FunctionHandle reduce() const { return reduce_; }
   FunctionHandle finish() const { return finish_; }
+  FunctionHandle compare() const { return compare_; }
+  FunctionHandle finish_pairs() const { return finish_pairs_; }
+  FunctionHandle histogram() const { return histogram_; }
 
  private:
-  int attribute(Attribute which) const;
-
   std::shared_ptr<const Driver> driver_;
   int device_, handle_ = 0;
   ContextHandle context_ = nullptr;
   Facts facts_;
   ModuleHandle module_ = nullptr;
-  FunctionHandle reduce_ = nullptr, finish_ = nullptr;
+  FunctionHandle reduce_ = nullptr, finish_ = nullptr, compare_ = nullptr, finish_pairs_ = nullptr,
+                 histogram_ = nullptr;
 };
 
 // Memory that grows, of the device or pinned. What it grew out of is kept until release(): to give memory back would wait for

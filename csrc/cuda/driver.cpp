@@ -1,11 +1,16 @@
 #include "cuda/driver.hpp"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 
 namespace tensometer::cuda {
 namespace {
+
+// The process that first used the driver; its children cannot.
+std::atomic<pid_t> first_user{0};
 
 template <class Signature>
 void resolve(void* library, const std::string& path, Function<Signature>& function) {
@@ -29,7 +34,16 @@ void Driver::fail(const char* name, Status status) const {
                   status);
 }
 
+void check_process() {
+  const pid_t user = first_user.load(std::memory_order_relaxed);
+  if (user == 0 || user == getpid()) return;
+  throw std::runtime_error("cuda: this process was forked from one that takes CUDA statistics (process " +
+                           std::to_string(user) +
+                           "), and CUDA does not survive a fork; start it by spawn or forkserver");
+}
+
 std::shared_ptr<const Driver> open_driver() {
+  check_process();
   const char* named = std::getenv("TENSOMETER_LIBCUDA");
   const std::string path = named != nullptr && *named != '\0' ? named : "libcuda.so.1";
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -42,6 +56,8 @@ std::shared_ptr<const Driver> open_driver() {
   TENSOMETER_DRIVER_FUNCTIONS(TENSOMETER_RESOLVE)
 #undef TENSOMETER_RESOLVE
   driver->call(driver->init, 0u);
+  pid_t nobody = 0;
+  first_user.compare_exchange_strong(nobody, getpid());
   return driver;
 }
 

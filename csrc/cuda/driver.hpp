@@ -124,6 +124,10 @@ struct Driver {
   [[noreturn]] void fail(const char* name, Status status) const;
 };
 
+// Throws std::runtime_error in a child forked from a process that has used the driver. Nothing else works there, not even
+// locks.
+void check_process();
+
 // Opens libcuda.so.1, or what TENSOMETER_LIBCUDA names, and initialises it. It is never closed: other code of the process may
 // use it. Throws CudaError that says what is missing.
 std::shared_ptr<const Driver> open_driver();

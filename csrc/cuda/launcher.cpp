@@ -1,9 +1,6 @@
 #include "cuda/launcher.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -14,17 +11,6 @@
 
 namespace tensometer::cuda {
 namespace {
-
-// The process that first used the driver; its children cannot.
-std::atomic<pid_t> first_user{0};
-
-void check_process() {
-  const pid_t user = first_user.load(std::memory_order_relaxed);
-  if (user == 0 || user == getpid()) return;
-  throw std::runtime_error("cuda: this process was forked from one that takes CUDA statistics (process " +
-                           std::to_string(user) +
-                           "), and CUDA does not survive a fork; start it by spawn or forkserver");
-}
 
 bool is_of_a_kernel(Status status) {
   return status == constants::error_illegal_address || status == constants::error_launch_timeout ||
@@ -43,39 +29,12 @@ std::string advice(const CudaError& error, bool started) {
   return started ? text + ". There are no more statistics of this device" : text;
 }
 
-bool same(const TensorView& a, const TensorView& b) {
-  return a.data == b.data && a.dtype == b.dtype && a.swapped == b.swapped && a.shape == b.shape &&
-         a.strides == b.strides;
-}
-
-bool same(const Options& a, const Options& b) {
-  return a.histogram == b.histogram && a.resolution == b.resolution && a.fingerprint == b.fingerprint;
-}
-
-// Most bins that a tensor can have.
-std::uint64_t most_bins(const TensorView& view, const Options& options) {
-  if (row(view.dtype).lanes == Lanes::table) return std::min(view.count(), byte_counters);
-  if (options.histogram == HistogramMode::none) return 0;
-  return std::min(view.count(), counters_of(options.resolution));
-}
-
 // Results lie behind the count of bins, on the device and in a slot.
 constexpr std::size_t results_at = 16;
 
 template <class T>
 T* at(const Memory::Pinned& buffer, std::size_t offset) {
   return reinterpret_cast<T*>(buffer.pointer + offset);
-}
-
-template <class T>
-std::size_t bytes_of(const std::vector<T>& rows) {
-  return rows.size() * sizeof(T);
-}
-
-void launch_kernel(const Driver& driver, FunctionHandle function, std::size_t blocks, unsigned threads,
-                   std::size_t shared_bytes, StreamHandle stream, void** parameters) {
-  driver.call(driver.launch, function, static_cast<unsigned>(blocks), 1u, 1u, threads, 1u, 1u,
-              static_cast<unsigned>(shared_bytes), stream, parameters, static_cast<void**>(nullptr));
 }
 
 }  // namespace
@@ -100,7 +59,7 @@ void Launcher::check_usable() const {
 
 void Launcher::end(const CudaError& error) {
   broken_.emplace(advice(error, context_ != nullptr), error.status());
-  oldest_ = next_;
+  under_way_.clear();
 }
 
 // Runs it in the context. Whatever the driver says against it is the end of this launcher.
@@ -121,8 +80,6 @@ auto Launcher::guarded(Body&& body) {
 void Launcher::start() {
   if (context_) return;
   std::shared_ptr<const Driver> driver = open_driver();
-  pid_t nobody = 0;
-  first_user.compare_exchange_strong(nobody, getpid());
   memory_ = std::make_unique<Memory>(driver);
   context_ = std::make_unique<Context>(std::move(driver), device_);
 }
@@ -137,112 +94,180 @@ Facts Launcher::begin() {
   });
 }
 
-std::optional<Ticket> Launcher::submit(std::span<const TensorView> views, const Options& options, StreamHandle stream) {
+// What every launch needs: a stream that is not being captured, and the kernels.
+void Launcher::check_stream(StreamHandle stream) {
+  if (context_->is_capturing(stream)) {
+    throw std::runtime_error("cuda: the stream is being captured into a graph; take statistics outside of the capture");
+  }
+  if (!context_->loaded()) context_->load(images_);
+}
+
+std::optional<Ticket> Launcher::awaited() const {
+  const std::lock_guard lock(mutex_);
+  return under_way_.size() == slots_.size() ? std::optional(under_way_.front()->ticket) : std::nullopt;
+}
+
+std::optional<Ticket> Launcher::submit(std::span<const TensorView> tensors, const Options& options, StreamHandle stream,
+                                       Room room) {
+  return submit_any(tensors, options, stream, room);
+}
+
+std::optional<Ticket> Launcher::submit_pairs(std::span<const PairView> pairs, const Options& options,
+                                             StreamHandle stream, Room room) {
+  return submit_any(pairs, options, stream, room);
+}
+
+template <class View>
+std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Options& options, StreamHandle stream,
+                                           Room room) {
   check_process();
   const std::lock_guard lock(mutex_);
   check_usable();
   return guarded([&]() -> std::optional<Ticket> {
-    if (context_->is_capturing(stream)) {
-      throw std::runtime_error(
-          "cuda: the stream is being captured into a graph; take statistics outside of the capture");
-    }
-    if (!context_->loaded()) context_->load(images_);
-    if (next_ - oldest_ == slots_.size()) {
+    check_stream(stream);
+    if (under_way_.size() == slots_.size()) {
       drops_.fetch_add(1, std::memory_order_relaxed);
       return std::nullopt;
     }
-    Slot& slot = slot_of(next_);
+    Uploaded& tables = tables_of(views, options);
+    std::shared_ptr<const Prepared> prepared =
+        std::move(tables.prepared);  // there again when nothing can fail any more
+    const bool is_new = prepared == nullptr;
+    if (is_new) {
+      prepared = prepare(views, options, context_->facts().concurrent(), options_.bins_per_tensor,
+                         [&](const void* data, const std::string& name) { context_->check_pointer(data, name); });
+    }
+    Slot& slot = free_slot(*prepared);
     const Driver& driver = context_->driver();
     if (slot.event == nullptr) driver.call(driver.event_create, &slot.event, constants::event_without_timing);
-    slot.prepared = prepare(views, options);
-    // The tables are shared by all submits: on another stream too, one begins when the last has ended.
+    // Memory of the device is shared by all submits: on another stream too, one begins when the last has ended.
     if (last_ != nullptr) driver.call(driver.stream_wait, stream, last_, 0u);
-    const bool new_tables = slot.prepared != uploaded_;
-    if (new_tables) uploaded_ = nullptr;  // not any more, should this fail half way
-    make_room(*slot.prepared, slot, stream);
+    make_room(*prepared, tables, slot, stream, room);
     // From here on nothing fails but the driver, which is the end.
-    if (new_tables) upload(*slot.prepared, slot, stream);
-    uploaded_ = slot.prepared;
-    launch(*slot.prepared, slot, stream);
+    if (is_new) upload(*prepared, tables, slot, stream);
+    launch(*prepared, tables, slot, stream);
     driver.call(driver.event_record, slot.event, stream);
     last_ = slot.event;
-    slot.ticket = next_++;
+    slot.ticket = tables.used = next_++;
+    slot.prepared = tables.prepared = std::move(prepared);
+    under_way_.push_back(&slot);
     return slot.ticket;
   });
 }
 
-std::shared_ptr<const Launcher::Prepared> Launcher::prepare(std::span<const TensorView> views,
-                                                            const Options& options) const {
-  if (uploaded_ && same(uploaded_->options, options) &&
-      std::equal(views.begin(), views.end(), uploaded_->views.begin(), uploaded_->views.end(),
-                 [](const TensorView& a, const TensorView& b) { return same(a, b); })) {
-    return uploaded_;
+// Those of the same tensors, or else, empty, those that were not used for longest.
+template <class View>
+Launcher::Uploaded& Launcher::tables_of(std::span<const View> views, const Options& options) {
+  for (Uploaded& one : uploaded_) {
+    if (one.prepared && is_of(*one.prepared, views, options)) return one;
   }
-  auto prepared = std::make_shared<Prepared>();
-  prepared->plan = plan(views, options, item_blocks_for(views, context_->facts().concurrent()));
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    if (views[i].count() != 0) context_->check_pointer(views[i].data, i);
-    const std::uint64_t most = most_bins(views[i], options);
-    // Of a one-byte type all bins have room: its summary is made of them.
-    const bool table = row(views[i].dtype).lanes == Lanes::table;
-    prepared->most_room += most;
-    prepared->first_room += table ? most : std::min(most, options_.bins_per_tensor);
-  }
-  prepared->views.assign(views.begin(), views.end());
-  prepared->options = options;
-  return prepared;
+  Uploaded& oldest = *std::min_element(uploaded_.begin(), uploaded_.end(), [](const Uploaded& a, const Uploaded& b) {
+    return std::pair(a.prepared != nullptr, a.used) < std::pair(b.prepared != nullptr, b.used);
+  });
+  oldest.prepared = nullptr;
+  return oldest;
 }
 
-void Launcher::make_room(const Prepared& prepared, Slot& slot, StreamHandle stream) {
-  const Plan& tables = prepared.plan;
-  const std::size_t count = tables.tensors.size(), table_bytes = bytes_of(tables.tensors) + bytes_of(tables.items);
-  slot.room = std::min(std::max(prepared.first_room, bins_seen_), prepared.most_room);
-  memory_->grow(slot.tables, table_bytes);
-  memory_->grow(slot.results, results_at + count * sizeof(Result));
+// The smallest that is large enough, or else the largest: small submits leave large slots to large ones.
+Launcher::Slot& Launcher::free_slot(const Prepared& prepared) {
+  const std::size_t wanted = results_at + prepared.result_bytes;
+  Slot* best = nullptr;
+  for (Slot& slot : slots_) {
+    if (slot.prepared) continue;
+    const std::size_t size = slot.results.bytes, other = best != nullptr ? best->results.bytes : 0;
+    if (best == nullptr || (other < wanted ? size > other : size >= wanted && size < other)) best = &slot;
+  }
+  return *best;
+}
+
+void Launcher::make_room(const Prepared& prepared, Uploaded& tables, Slot& slot, StreamHandle stream, Room room) {
+  const std::uint64_t usual = std::max(prepared.first_room, bins_seen_);
+  slot.room = room == Room::most ? prepared.most_room : std::min(usual, prepared.most_room);
+  memory_->grow(slot.tables, prepared.tables.size());
+  memory_->grow(slot.results, results_at + prepared.result_bytes);
   memory_->grow(slot.bins, slot.room * sizeof(std::uint64_t));
-  memory_->grow(tables_, table_bytes);
-  memory_->grow(records_, tables.records * sizeof(Summary));
-  memory_->grow(results_, results_at + count * sizeof(Result));
+  memory_->grow(tables.tables, prepared.tables.size());
+  memory_->grow(records_, prepared.record_bytes);
+  memory_->grow(results_, results_at + prepared.result_bytes);
   // Every launch leaves zeros there, wherever one tensor's end and the next one's begin.
-  if (memory_->grow(zeroed_, (count + tables.counters) * sizeof(std::uint64_t))) {
+  if (memory_->grow(zeroed_, (prepared.rows + prepared.counters) * sizeof(std::uint64_t))) {
     const Driver& driver = context_->driver();
     driver.call(driver.set_bytes, zeroed_.pointer, static_cast<unsigned char>(0), zeroed_.bytes, stream);
   }
 }
 
-void Launcher::upload(const Prepared& prepared, const Slot& slot, StreamHandle stream) const {
-  const Plan& tables = prepared.plan;
-  const std::size_t tensors = bytes_of(tables.tensors), items = bytes_of(tables.items);
-  if (tensors == 0) return;
-  std::memcpy(slot.tables.pointer, tables.tensors.data(), tensors);
-  if (items != 0) std::memcpy(slot.tables.pointer + tensors, tables.items.data(), items);
+void Launcher::upload(const Prepared& prepared, const Uploaded& tables, const Slot& slot, StreamHandle stream) {
+  if (prepared.tables.empty()) return;
+  std::memcpy(slot.tables.pointer, prepared.tables.data(), prepared.tables.size());
   const Driver& driver = context_->driver();
-  driver.call(driver.copy_to_device, tables_.pointer, static_cast<const void*>(slot.tables.pointer), tensors + items,
-              stream);
+  driver.call(driver.copy_to_device, tables.tables.pointer, static_cast<const void*>(slot.tables.pointer),
+              prepared.tables.size(), stream);
 }
 
-void Launcher::launch(const Prepared& prepared, const Slot& slot, StreamHandle stream) const {
-  const std::size_t count = prepared.plan.tensors.size(), items = prepared.plan.items.size();
-  if (count == 0) return;
+void Launcher::launch(const Prepared& prepared, const Uploaded& tables, const Slot& slot, StreamHandle stream) {
+  if (prepared.rows == 0) return;
   const Driver& driver = context_->driver();
-  DevicePointer tensors = tables_.pointer, item_rows = tensors + bytes_of(prepared.plan.tensors);
+  driver.call(driver.set_bytes, results_.pointer, static_cast<unsigned char>(0), results_at, stream);
+  if (prepared.compares) {
+    launch_kernels<PairFound>(prepared, tables, slot, stream);
+  } else {
+    launch_kernels<Result>(prepared, tables, slot, stream);
+  }
+  driver.call(driver.copy_to_host, static_cast<void*>(slot.results.pointer), results_.pointer,
+              results_at + prepared.result_bytes, stream);
+}
+
+// Of pairs there are no hashes.
+template <class Result>
+void Launcher::launch_kernels(const Prepared& prepared, const Uploaded& tables, const Slot& slot, StreamHandle stream) {
+  constexpr bool compares = std::is_same_v<Result, PairFound>;
+  DevicePointer rows = tables.tables.pointer, items = rows + prepared.item_table;
   DevicePointer records = records_.pointer, hashes = zeroed_.pointer;
-  DevicePointer counters = hashes + count * sizeof(std::uint64_t);
-  Output output{};
+  DevicePointer counters = hashes + prepared.rows * sizeof(std::uint64_t);
+  OutputOf<Result> output{};
   output.results = reinterpret_cast<Result*>(static_cast<std::uintptr_t>(results_.pointer + results_at));
   output.bins = at<std::uint64_t>(slot.bins, 0);
   output.used = reinterpret_cast<std::uint64_t*>(static_cast<std::uintptr_t>(results_.pointer));
   output.room = slot.room;
-  driver.call(driver.set_bytes, results_.pointer, static_cast<unsigned char>(0), results_at, stream);
+  void* of_first[] = {&rows, &items, &records, &counters, &hashes};
+  void* of_finish[] = {&rows, &records, &counters, &hashes, &output};
+  if constexpr (compares) of_finish[3] = &output;
   // A grid of no blocks is an error, and tensors without elements have no items.
-  void* of_reduce[] = {&tensors, &item_rows, &records, &counters, &hashes};
-  if (items != 0) {
-    launch_kernel(driver, context_->reduce(), items, reduce_threads, prepared.plan.shared_bytes, stream, of_reduce);
+  if (prepared.items != 0) {
+    context_->launch(compares ? context_->compare() : context_->reduce(), prepared.items, reduce_threads,
+                     prepared.shared_bytes, stream, of_first);
   }
-  void* of_finish[] = {&tensors, &records, &counters, &hashes, &output};
-  launch_kernel(driver, context_->finish(), count, finish_threads, sizeof(FinishShared), stream, of_finish);
-  driver.call(driver.copy_to_host, static_cast<void*>(slot.results.pointer), results_.pointer,
-              results_at + count * sizeof(Result), stream);
+  context_->launch(compares ? context_->finish_pairs() : context_->finish(), prepared.rows, finish_threads,
+                   sizeof(FinishShared), stream, of_finish);
+}
+
+std::vector<std::int64_t> Launcher::histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream) {
+  check_process();
+  if (row(x.dtype).lanes == Lanes::magnitude) {
+    throw std::invalid_argument("x: has dtype " + std::string(row(x.dtype).name) + ", which has no order");
+  }
+  const std::lock_guard one_at_a_time(binning_mutex_);
+  const bool any = x.count() != 0;
+  {
+    const std::lock_guard lock(mutex_);
+    check_usable();
+    guarded([&] {
+      check_stream(stream);
+      if (!any) return true;
+      context_->check_pointer(x.data, "x: tensor 0");
+      binning_.begin(*context_, *memory_, x, edges, stream);
+      return true;
+    });
+  }
+  if (!any) return std::vector<std::int64_t>(edges.size() - 1);
+  const Status status = await_event(binning_.event);
+  const std::lock_guard lock(mutex_);
+  check_usable();
+  return guarded([&] {
+    const Driver& driver = context_->driver();
+    if (status != 0) driver.fail(driver.event_wait.name, status);
+    return binning_.counts(edges.size() - 1);
+  });
 }
 
 bool Launcher::is_done(const Slot& slot, bool waits) const {
@@ -257,15 +282,43 @@ bool Launcher::is_done(const Slot& slot, bool waits) const {
   return true;
 }
 
+void Launcher::await(Ticket ticket) {
+  check_process();
+  EventHandle event = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    check_usable();
+    for (const Slot* slot : under_way_) {
+      if (slot->ticket == ticket) event = slot->event;
+    }
+  }
+  // Of a failure poll() hears too.
+  if (event != nullptr) static_cast<void>(await_event(event));
+}
+
+// Without a lock; what the driver says.
+Status Launcher::await_event(EventHandle event) const {
+  try {
+    Context::Entered entered(*context_);
+    const Status status = context_->driver().event_wait.pointer(event);
+    entered.leave();
+    return status;
+  } catch (const CudaError& error) {
+    return error.status();
+  }
+}
+
 std::vector<Finished> Launcher::finished(bool waits) {
   check_process();
   const std::lock_guard lock(mutex_);
   check_usable();
   std::vector<Finished> done;
-  if (oldest_ == next_) return done;
+  if (under_way_.empty()) return done;
   try {
     guarded([&] {
-      for (; oldest_ != next_ && is_done(slot_of(oldest_), waits); ++oldest_) done.push_back(take(slot_of(oldest_)));
+      for (; !under_way_.empty() && is_done(*under_way_.front(), waits); under_way_.pop_front()) {
+        done.push_back(take(*under_way_.front()));
+      }
       return true;
     });
   } catch (const CudaError&) {
@@ -278,24 +331,9 @@ std::vector<Finished> Launcher::finished(bool waits) {
 Finished Launcher::take(Slot& slot) {
   const FloatEnvironment environment;
   const Prepared& prepared = *slot.prepared;
-  Finished finished{slot.ticket, {}};
-  finished.tensors.reserve(prepared.views.size());
-  for (std::size_t i = 0; i < prepared.views.size(); ++i) {
-    const Result& result = at<const Result>(slot.results, results_at)[i];
-    const TensorView& view = prepared.views[i];
-    Options options = prepared.options;
-    Found found;
-    found.bins_lost = result.first_bin + result.bins > slot.room;
-    std::span<const std::uint64_t> bins;
-    if (found.bins_lost) {
-      options.histogram = HistogramMode::none;
-    } else if (result.bins != 0) {
-      bins = {at<const std::uint64_t>(slot.bins, 0) + result.first_bin, result.bins};
-    }
-    if (!found.bins_lost || row(view.dtype).lanes != Lanes::table) found.summary = collect(view, options, result, bins);
-    finished.tensors.push_back(std::move(found));
-  }
-  if (!prepared.views.empty()) {
+  const Answer answer{slot.results.pointer + results_at, at<const std::uint64_t>(slot.bins, 0), slot.room};
+  Finished finished{slot.ticket, found_tensors(prepared, answer), found_pairs(prepared, answer)};
+  if (prepared.rows != 0) {
     const std::uint64_t used = *at<const std::uint64_t>(slot.results, 0);
     if (used > slot.room) bins_seen_ = std::max(bins_seen_, used + used / 4);
   }
@@ -311,10 +349,11 @@ void Launcher::close() {
   if (context_) {
     guarded([&] {
       const Driver& driver = context_->driver();
-      for (; oldest_ != next_; ++oldest_) driver.call(driver.event_wait, slot_of(oldest_).event);
+      for (; !under_way_.empty(); under_way_.pop_front()) driver.call(driver.event_wait, under_way_.front()->event);
       for (Slot& slot : slots_) {
         if (slot.event != nullptr) driver.call(driver.event_destroy, std::exchange(slot.event, nullptr));
       }
+      if (binning_.event != nullptr) driver.call(driver.event_destroy, std::exchange(binning_.event, nullptr));
       memory_->release();
       context_->unload();
       return true;

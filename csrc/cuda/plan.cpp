@@ -14,11 +14,14 @@ namespace {
 
 constexpr std::uint64_t count_bits = 48;
 
-Tensor entry(const TensorView& view, const Options& options) {
-  const ElementReader reader(view);
-  if (view.swapped) throw std::invalid_argument("x: a CUDA tensor in the other byte order");
+std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
+
+}  // namespace
+
+Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& name) {
+  if (view.swapped) throw std::invalid_argument(name + ": a CUDA tensor in the other byte order");
   if (reader.dims().size() > most_dims) {
-    throw std::invalid_argument("x: its layout takes " + std::to_string(reader.dims().size()) +
+    throw std::invalid_argument(name + ": its layout takes " + std::to_string(reader.dims().size()) +
                                 " strided dimensions, at most 4 are read where they lie; make it contiguous");
   }
   Tensor tensor{};
@@ -35,18 +38,15 @@ Tensor entry(const TensorView& view, const Options& options) {
   return tensor;
 }
 
-std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
-
-// Cuts a tensor into items, and gives each its records.
-void cut(Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, Plan& plan) {
+std::uint64_t cut(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, std::vector<Item>& items) {
   const std::uint64_t blocks = blocks_of(tensor.count), groups = tensor.grouped ? blocks / fold_width : 0;
   for (std::uint64_t first = 0; first < blocks; first += item_blocks) {
     const std::uint64_t group = first / fold_width;
     const std::uint64_t record = group < groups ? group : groups + (first - groups * fold_width);
     const auto size = static_cast<std::uint32_t>(std::min<std::uint64_t>(item_blocks, blocks - first));
-    plan.items.push_back({first, tensor.first_record + record, index, size});
+    items.push_back({first, tensor.first_record + record, index, size});
   }
-  plan.records += groups + (blocks - groups * fold_width);
+  return groups + (blocks - groups * fold_width);
 }
 
 LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution) {
@@ -67,13 +67,11 @@ LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resoluti
   return histogram;
 }
 
-}  // namespace
-
 Plan plan(std::span<const TensorView> views, const Options& options, std::uint32_t item_blocks) {
   Plan plan;
   std::uint64_t counters = 0;
   for (const TensorView& view : views) {
-    Tensor tensor = entry(view, options);
+    Tensor tensor = entry(view, ElementReader(view), options, "x");
     const bool table = row(view.dtype).lanes == Lanes::table;
     tensor.grouped = item_blocks == fold_width;
     tensor.first_record = plan.records;
@@ -85,7 +83,7 @@ Plan plan(std::span<const TensorView> views, const Options& options, std::uint32
       plan.counters += counters_of(options.resolution);
       if (options.resolution <= shared_resolution) counters = std::max(counters, counters_of(options.resolution));
     }
-    cut(tensor, static_cast<std::uint32_t>(plan.tensors.size()), item_blocks, plan);
+    plan.records += cut(tensor, static_cast<std::uint32_t>(plan.tensors.size()), item_blocks, plan.items);
     plan.tensors.push_back(tensor);
   }
   plan.shared_bytes = static_cast<std::uint32_t>(sizeof(Shared) + counters * sizeof(std::uint32_t));

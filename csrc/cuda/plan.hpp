@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cuda/abi.hpp"
@@ -29,5 +30,16 @@ std::uint32_t item_blocks_for(std::span<const TensorView> views, std::uint32_t c
 // The summary of a view, of what the kernels found of it. `bins`: its own.
 TensorSummary collect(const TensorView& view, const Options& options, const Result& result,
                       std::span<const std::uint64_t> bins);
+
+// What the plans of tensors and of pairs are made of.
+
+// A table's row, as the reader sees the view. `name`: the argument that errors tell of.
+Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& name);
+
+// Cuts a tensor into items, and gives each its records. How many it has.
+std::uint64_t cut(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, std::vector<Item>& items);
+
+// Of raw bins.
+LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution);
 
 }  // namespace tensometer::cuda

@@ -1,0 +1,107 @@
+#include "cuda/engine.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace tensometer::cuda {
+namespace {
+
+constexpr unsigned slots = 32;  // a training step may make several submits, and several steps be under way
+// For the counters of one submit, on the device, and its bins, pinned: 64 tensors at resolution 6, 512 at 3.
+constexpr std::uint64_t most_counter_bytes = 16 << 20;
+constexpr std::size_t most_tensors = 1 << 14;
+
+}  // namespace
+
+Engine::Engine(int device, Images images) : launcher_(device, std::move(images), {.slots = slots}) {}
+
+void Engine::free_slots() {
+  check_process();
+  const std::lock_guard lock(mutex_);
+  collect();
+}
+
+std::optional<Ticket> Engine::try_submit(std::span<const TensorView> tensors, const Options& options,
+                                         StreamHandle stream) {
+  free_slots();
+  return launcher_.submit(tensors, options, stream);
+}
+
+std::optional<Ticket> Engine::try_submit(std::span<const PairView> pairs, const Options& options, StreamHandle stream) {
+  free_slots();
+  return launcher_.submit_pairs(pairs, options, stream);
+}
+
+template <class Submit>
+Ticket Engine::submit_when_free(Submit&& submit) {
+  while (true) {
+    free_slots();
+    if (const std::optional<Ticket> awaited = launcher_.awaited()) {
+      launcher_.await(*awaited);
+    } else if (const std::optional<Ticket> ticket = submit()) {
+      return *ticket;
+    }
+  }
+}
+
+Ticket Engine::submit(std::span<const TensorView> tensors, const Options& options, StreamHandle stream) {
+  return submit_when_free([&] { return launcher_.submit(tensors, options, stream, Room::most); });
+}
+
+Ticket Engine::submit(std::span<const PairView> pairs, const Options& options, StreamHandle stream) {
+  return submit_when_free([&] { return launcher_.submit_pairs(pairs, options, stream, Room::most); });
+}
+
+std::vector<std::int64_t> Engine::histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream) {
+  return launcher_.histogram(x, edges, stream);
+}
+
+bool Engine::ready(Ticket ticket) {
+  check_process();
+  const std::lock_guard lock(mutex_);
+  if (!done_.contains(ticket)) collect();
+  return done_.contains(ticket);
+}
+
+Finished Engine::take(Ticket ticket) {
+  check_process();
+  Finished finished;
+  while (!find(ticket, finished)) launcher_.await(ticket);
+  return finished;
+}
+
+bool Engine::find(Ticket ticket, Finished& finished) {
+  const std::lock_guard lock(mutex_);
+  if (!done_.contains(ticket)) collect();
+  const auto at = done_.find(ticket);
+  if (at == done_.end()) return false;
+  finished = std::move(at->second);
+  done_.erase(at);
+  return true;
+}
+
+void Engine::forget(Ticket ticket) {
+  check_process();
+  const std::lock_guard lock(mutex_);
+  if (done_.erase(ticket) == 0) unwanted_.insert(ticket);
+}
+
+void Engine::collect() {
+  for (Finished& finished : launcher_.poll()) {
+    const Ticket ticket = finished.ticket;
+    if (unwanted_.erase(ticket) == 0) done_.emplace(ticket, std::move(finished));
+  }
+}
+
+std::size_t part_of(std::span<const TensorView> views, const Options& options) {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < views.size() && i < most_tensors; ++i) {
+    const bool table = row(views[i].dtype).lanes == Lanes::table;
+    const bool counts = table || options.histogram != HistogramMode::none;
+    if (counts) bytes += (table ? byte_counters : counters_of(options.resolution)) * sizeof(std::uint64_t);
+    if (bytes > most_counter_bytes && i != 0) return i;
+  }
+  return std::min(views.size(), most_tensors);
+}
+
+}  // namespace tensometer::cuda

@@ -1,0 +1,47 @@
+// A device's launcher as its callers share it: each waits for its own submits, and gets what came of them.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "cuda/launcher.hpp"
+
+namespace tensometer::cuda {
+
+// Any thread may call, and no call holds up another while it waits for the device. Every call throws what Launcher throws.
+class Engine {
+ public:
+  Engine(int device, Images images);
+
+  // As of Launcher.
+  std::optional<Ticket> try_submit(std::span<const TensorView> tensors, const Options& options, StreamHandle stream);
+  std::optional<Ticket> try_submit(std::span<const PairView> pairs, const Options& options, StreamHandle stream);
+  // The same, with room for every bin; wait for the oldest submit if all slots are taken.
+  Ticket submit(std::span<const TensorView> tensors, const Options& options, StreamHandle stream);
+  Ticket submit(std::span<const PairView> pairs, const Options& options, StreamHandle stream);
+  // As of Launcher.
+  std::vector<std::int64_t> histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream);
+  bool ready(Ticket ticket);
+  // Waits for what came of a submit, which is forgotten then.
+  Finished take(Ticket ticket);
+  // Nobody will ask for it.
+  void forget(Ticket ticket);
+
+ private:
+  template <class Submit>
+  Ticket submit_when_free(Submit&& submit);
+  void free_slots();
+  bool find(Ticket ticket, Finished& finished);
+  void collect();
+
+  Launcher launcher_;
+  std::mutex mutex_;  // of what follows, and of results on their way there
+  std::map<Ticket, Finished> done_;
+  std::set<Ticket> unwanted_;
+};
+
+// How many tensors from the first on one submit should take: counters and bins need memory of the device and of the host.
+std::size_t part_of(std::span<const TensorView> views, const Options& options);
+
+}  // namespace tensometer::cuda

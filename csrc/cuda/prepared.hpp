@@ -1,0 +1,59 @@
+// What a submit uploads, and how what comes back is read: of tensors or of pairs of them.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cuda/plan_pairs.hpp"
+
+namespace tensometer::cuda {
+
+// What came of one tensor. Bins that found no room are lost: a tensor of a one-byte type, whose every statistic comes of
+// bins, then has no summary, another one's has no histogram. There is room for them from the next submit on.
+struct Found {
+  std::optional<TensorSummary> summary;
+  bool bins_lost = false;
+};
+
+// Good for as long as the same tensors come. One of the two lists is empty.
+struct Prepared {
+  std::vector<TensorView> tensors;
+  std::vector<PairView> pairs;
+  bool compares = false;
+  Options options;
+  std::vector<std::byte> tables;  // a row a tensor or pair, then items
+  std::size_t rows = 0, items = 0, item_table = 0;
+  std::size_t record_bytes = 0, result_bytes = 0;  // of all
+  std::uint64_t counters = 0;
+  std::uint32_t shared_bytes = 0;
+  std::uint64_t first_room = 0, most_room = 0;  // bins
+};
+
+// Throws std::invalid_argument for memory that it may not read; the name is of a tensor.
+using CheckMemory = std::function<void(const void* data, const std::string& name)>;
+
+// concurrent: thread blocks that run at a time. bins: of a histogram, for which there is room at first. Throw as plan() does.
+std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, const Options& options,
+                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check);
+std::shared_ptr<const Prepared> prepare(std::span<const PairView> pairs, const Options& options,
+                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check);
+
+// Whether it is what these would be prepared to.
+bool is_of(const Prepared& prepared, std::span<const TensorView> tensors, const Options& options);
+bool is_of(const Prepared& prepared, std::span<const PairView> pairs, const Options& options);
+
+// Where a device's answer lies, and how many bins there was room for.
+struct Answer {
+  const std::byte* results;
+  const std::uint64_t* bins;
+  std::uint64_t room;
+};
+std::vector<Found> found_tensors(const Prepared& prepared, const Answer& answer);
+std::vector<Compared> found_pairs(const Prepared& prepared, const Answer& answer);
+
+}  // namespace tensometer::cuda
