@@ -194,13 +194,19 @@ TensorSummary Partial::finish(std::span<const std::int64_t> shape, std::uint64_t
   if (options.histogram != HistogramMode::none) {
     histogram.sampled = options.histogram == HistogramMode::sampled && blocks > sampled_whole;
     result.histogram = bytes ? histogram_of_bytes(dtype, *bytes, options.resolution) : std::move(histogram);
-    result.histogram->add(bin_of(0.0, options.resolution), implicit_zeros);
   }
-  Summary zeros = zeros_summary(implicit_zeros);
-  if (dtype == DType::k_int64 && implicit_zeros != 0) zeros.integer_min = zeros.integer_max = 0;
-  if (dtype == DType::k_uint64 && implicit_zeros != 0) zeros.integer_min = zeros.integer_max = INT64_MIN;
-  merge(result.summary, zeros);
+  add_zeros(result, implicit_zeros);
   return result;
+}
+
+void add_zeros(TensorSummary& summary, std::uint64_t implicit_zeros) {
+  if (implicit_zeros == 0) return;
+  const FloatEnvironment environment;
+  if (summary.histogram) summary.histogram->add(bin_of(0.0, summary.histogram->resolution), implicit_zeros);
+  Summary zeros = zeros_summary(implicit_zeros);
+  if (summary.dtype == DType::k_int64) zeros.integer_min = zeros.integer_max = 0;
+  if (summary.dtype == DType::k_uint64) zeros.integer_min = zeros.integer_max = INT64_MIN;
+  merge(summary.summary, zeros);
 }
 
 void reduce(std::span<const Piece> pieces, unsigned threads) {

@@ -45,6 +45,9 @@ struct Partial {
   TensorSummary finish(std::span<const std::int64_t> shape, std::uint64_t implicit_zeros = 0) &&;
 };
 
+// Adds zeros that a sparse tensor does not store.
+void add_zeros(TensorSummary& summary, std::uint64_t implicit_zeros);
+
 // Elements [first, first + count) of a reader, to be appended to a partial reduction. All but the last piece that a
 // partial ever sees must be whole blocks.
 struct Piece {
@@ -64,7 +67,9 @@ struct SparseView {
 
 KeptVector<TensorSummary> summarize(std::span<const SparseView> tensors, const Options& options);
 
-// One summary for every index along `dim` (which must exist).
+// What there is at each index from first to before last along `dim` (which must exist).
+std::vector<SparseView> units_of(const TensorView& view, std::size_t dim, std::size_t first, std::size_t last);
+// One summary for every index.
 KeptVector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options);
 
 }  // namespace tensometer

@@ -46,6 +46,17 @@ void summarize_strip(const TensorView& view, std::size_t dim, std::size_t first,
 
 }  // namespace
 
+std::vector<SparseView> units_of(const TensorView& view, std::size_t dim, std::size_t first, std::size_t last) {
+  std::vector<SparseView> units;
+  units.reserve(last - first);
+  for (std::size_t i = first; i < last; ++i) {
+    TensorView unit = select(view, dim, static_cast<std::int64_t>(i));
+    std::vector<std::int64_t> shape = unit.shape;
+    units.push_back({std::move(unit), std::move(shape), 0});
+  }
+  return units;
+}
+
 KeptVector<TensorSummary> summarize_units(const TensorView& view, std::size_t dim, const Options& options) {
   const auto count = static_cast<std::size_t>(view.shape[dim]);
   if (interleaved(view, dim)) {
@@ -60,12 +71,7 @@ KeptVector<TensorSummary> summarize_units(const TensorView& view, std::size_t di
   KeptVector<TensorSummary> results;
   results.reserve(count);
   for (std::size_t first = 0; first < count; first += batch) {
-    std::vector<SparseView> units;
-    for (std::size_t i = first; i < std::min(count, first + batch); ++i) {
-      TensorView unit = select(view, dim, static_cast<std::int64_t>(i));
-      std::vector<std::int64_t> shape = unit.shape;
-      units.push_back({std::move(unit), std::move(shape), 0});
-    }
+    const std::vector<SparseView> units = units_of(view, dim, first, std::min(count, first + batch));
     for (TensorSummary& s : summarize(units, options)) results.push_back(std::move(s));
   }
   return results;

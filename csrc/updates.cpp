@@ -38,6 +38,15 @@ double cosine(double along_last, double l2, double last_l2) {
 
 }  // namespace
 
+Update update_of(Comparison&& comparison, double along_last, LastUpdate& last) {
+  const FloatEnvironment environment;
+  const double l2 = comparison.totals.nonfinite == 0 ? comparison.difference.summary.l2() : nan_value;
+  const double direction = last.known ? cosine(along_last, l2, last.l2) : nan_value;
+  const double ratio = comparison.relative_update(), changed = comparison.changed_fraction();
+  last = {true, l2};
+  return {std::move(comparison.difference), ratio, changed, direction};
+}
+
 void UpdateTracker::before(std::span<const TensorView> tensors, unsigned threads) {
   for (const TensorView& view : tensors) {
     if (row(view.dtype).lanes == Lanes::magnitude) {
@@ -59,7 +68,8 @@ void UpdateTracker::before(std::span<const TensorView> tensors, unsigned threads
              readers[i].order(),
              count,
              KeptVector<std::byte>(count * item_size),
-             KeptVector<std::byte>(count * row(difference_dtype(view.dtype)).item_size)};
+             KeptVector<std::byte>(count * row(difference_dtype(view.dtype)).item_size),
+             {}};
     }
     const std::uint64_t most = copied_bytes / item_size;
     for (std::uint64_t first = 0; first < one.count; first += most) {
@@ -88,7 +98,6 @@ std::vector<Update> UpdateTracker::after(std::span<const TensorView> tensors, co
     pairs.push_back({&then.back(), &now[i], one.dtype, one.last.data()});
   }
   std::vector<PairResult> results = compare(pairs, options);
-  const FloatEnvironment environment;
   std::vector<Update> updates(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     Tracked& one = tracked_[i];
@@ -96,12 +105,7 @@ std::vector<Update> UpdateTracker::after(std::span<const TensorView> tensors, co
     Comparison all;
     all.totals = results[i].whole.totals;
     all.difference = difference_of(std::move(results[i]), one.dtype, one.shape, options);
-    const double l2 = all.totals.nonfinite == 0 ? all.difference.summary.l2() : nan_value;
-    const double direction = one.has_last ? cosine(along_last, l2, one.last_l2) : nan_value;
-    const double ratio = all.relative_update(), changed = all.changed_fraction();
-    updates[i] = {std::move(all.difference), ratio, changed, direction};
-    one.has_last = true;
-    one.last_l2 = l2;
+    updates[i] = update_of(std::move(all), along_last, one.last_update);
   }
   compared_ = true;
   return updates;

@@ -16,6 +16,16 @@ struct Update {
   double cosine;                   // with the update before; NaN without one, or if either is zero or not finite
 };
 
+// What a tracker remembers of the last difference of a tensor.
+struct LastUpdate {
+  bool known = false;
+  double l2 = 0;  // NaN if it was not finite
+};
+
+// What a comparison says of an update, whose difference is the last one from then on. along_last: the sum of products with
+// the last difference.
+Update update_of(Comparison&& comparison, double along_last, LastUpdate& last);
+
 // Keeps a copy of each tensor from before() to after(), and the differences from one after() to the next.
 class UpdateTracker {
  public:
@@ -44,8 +54,7 @@ class UpdateTracker {
     std::vector<std::uint32_t> order;
     std::uint64_t count = 0;
     KeptVector<std::byte> copy, last;  // elements; lanes
-    bool has_last = false;
-    double last_l2 = 0;  // NaN if the last difference was not finite
+    LastUpdate last_update;
   };
   std::vector<Tracked> tracked_;
   bool copied_ = false, compared_ = false;

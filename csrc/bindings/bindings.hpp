@@ -10,6 +10,7 @@
 #include <string>
 
 #include "compare.hpp"
+#include "cuda/driver.hpp"
 #include "reduce.hpp"
 #include "stream.hpp"
 
@@ -28,16 +29,56 @@ void register_stream(py::module_& m);
 void register_reduce(py::module_& m);
 void register_records(py::module_& m);
 void register_updates(py::module_& m);
+void register_cuda(py::module_& m);
+void register_pending(py::module_& m);
+void register_device_updates(py::module_& m);
+
+// Whose memory a tensor lies in: a CUDA device's, where a stream orders what is done with it, or the host's.
+struct Place {
+  int device = -1;  // none: the host's
+  cuda::StreamHandle stream = nullptr;
+
+  bool on_device() const { return device >= 0; }
+  auto operator<=>(const Place&) const = default;
+};
 
 // A tensor of any library as memory: the view, and what keeps that memory alive.
 struct Input {
   SparseView tensor;
   py::object owner;
+  Place place;
 };
 
-// Raises TypeError for what is no tensor or has a dtype that cannot be summarized, ValueError for one that does not lie
-// in this machine's memory; both name `argument` and what was found.
+// Raises TypeError for what is no tensor or has a dtype that cannot be summarized, ValueError for one that lies neither in
+// the host's memory nor in a CUDA device's; both name `argument` and what was found.
 Input input_of(py::handle x, const char* argument);
+// The same for those who read the host's memory alone: ValueError for a CUDA tensor too.
+Input host_input_of(py::handle x, const char* argument);
+
+// Many tensors: the rows of a table to be.
+struct Inputs {
+  std::optional<std::vector<std::string>> names;
+  std::vector<SparseView> tensors;
+  std::vector<Place> places;
+  std::vector<py::object> owners;
+
+  bool on_device() const;  // any of them
+};
+// Of an iterable of tensors, or a mapping from names; TypeError otherwise, and what input_of raises.
+Inputs inputs_of(py::handle tensors, const Options& options);
+// One of them. A fingerprint is of dense tensors only: ValueError.
+Input summarized_input_of(py::handle x, const Options& options, const char* argument);
+
+// The next five wait, without the GIL. A tensor wherever it lies:
+TensorSummary summary_of(const Input& input, const Options& options);
+// Tensors of which some lie on CUDA devices, all units of one that does, two of one device, and one in given bins:
+KeptVector<TensorSummary> summarize_placed(std::span<const SparseView> tensors, std::span<const Place> places,
+                                           const Options& options);
+KeptVector<TensorSummary> summarize_units_placed(const TensorView& view, const Place& place, std::size_t dim,
+                                                 const Options& options);
+Comparison compare_placed(const TensorView& old_view, const Place& old_place, const TensorView& new_view,
+                          const Place& new_place, const Options& options);
+std::vector<std::int64_t> histogram_placed(const TensorView& view, const Place& place, std::span<const double> edges);
 
 // Lets other Python threads run while it lives. Up to Python 3.13 a thread that asks for the GIL while the interpreter ends is
 // unwound, which no destructor survives and which would drop references without the GIL: it sleeps instead, as 3.14 has it.
@@ -113,6 +154,9 @@ struct UniformHistogram {
 
 class Accumulator;
 class Updates;
+class Pending;
+class DeviceUpdates;
+class PendingUpdates;
 
 // pybind11 gives an object that only __new__ has seen memory that nothing wrote. Such objects are refused.
 template <class T>
@@ -141,5 +185,8 @@ TENSOMETER_INITIALIZED(UniformHistogram)
 TENSOMETER_INITIALIZED(ForcedIsa)
 TENSOMETER_INITIALIZED(Accumulator)
 TENSOMETER_INITIALIZED(Updates)
+TENSOMETER_INITIALIZED(Pending)
+TENSOMETER_INITIALIZED(DeviceUpdates)
+TENSOMETER_INITIALIZED(PendingUpdates)
 #undef TENSOMETER_INITIALIZED
 }  // namespace pybind11::detail

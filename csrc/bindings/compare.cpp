@@ -35,6 +35,10 @@ std::string repr(const Comparison& c) {
   return text;
 }
 
+std::string words_of(const Place& place) {
+  return place.on_device() ? "on cuda:" + std::to_string(place.device) : "in CPU memory";
+}
+
 Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::handle histogram, py::handle resolution,
                           py::handle threads) {
   const Options options = options_of(histogram, resolution, py::bool_(false), threads);
@@ -43,7 +47,11 @@ Comparison compare_inputs(py::handle old_tensor, py::handle new_tensor, py::hand
     throw py::type_error(std::string(a.tensor.shape != a.tensor.values.shape ? "old" : "new") +
                          ": is sparse; compare takes dense tensors");
   }
+  if (a.place.device != b.place.device) {
+    throw py::value_error("new: lies " + words_of(b.place) + ", and old " + words_of(a.place));
+  }
   const Unlocked unlocked;
+  if (a.place.on_device()) return compare_placed(a.tensor.values, a.place, b.tensor.values, b.place, options);
   return compare(a.tensor.values, b.tensor.values, options);
 }
 
@@ -96,8 +104,8 @@ relative_update and max_abs_difference are inf and nonfinite says how many there
         py::arg("resolution") = 6, py::arg("threads") = py::none(), R"(Compare two tensors of one dtype and shape.
 
 A pair with NaN or an infinity in it counts in no norm and no cosine; two NaN count as equal, other such pairs in nonfinite. Empty tensors give counts
-and norms of 0 and a cosine of NaN. Elements are paired by index, whatever the memory layouts. Raises ValueError if shapes or dtypes differ or are complex,
-and what summarize raises for either argument.)");
+and norms of 0 and a cosine of NaN. Elements are paired by index, whatever the memory layouts. Raises ValueError if shapes, dtypes or devices differ or
+dtypes are complex, and what summarize raises for either argument. Tensors on a CUDA device are compared there.)");
 }
 
 }  // namespace tensometer

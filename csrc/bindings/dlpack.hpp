@@ -8,7 +8,7 @@ namespace tensometer::dlpack {
 struct Device {
   std::int32_t type, id;
 };
-inline constexpr std::int32_t cpu = 1, cuda_host = 3;
+inline constexpr std::int32_t cpu = 1, cuda = 2, cuda_host = 3, cuda_managed = 13;
 
 struct DataType {
   std::uint8_t code, bits;
@@ -46,7 +46,7 @@ struct ExchangeApi {
   void* managed_from_object;
   void* managed_to_object;
   int (*tensor_from_object)(void* object, Tensor* out);  // borrowed; may be null
-  void* current_stream;
+  int (*current_stream)(std::int32_t device_type, std::int32_t device_id, void** out);
 };
 
 }  // namespace tensometer::dlpack

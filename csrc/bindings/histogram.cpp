@@ -19,7 +19,7 @@ py::object data_range(const Input& input, const py::object& like, const Options&
   TensorSummary s;
   {
     const Unlocked unlocked;
-    s = std::move(summarize({&input.tensor, 1}, options)[0]);
+    s = summary_of(input, options);
   }
   all_finite = s.summary.finite() == s.summary.count;
   if (s.summary.finite() == 0) return py::none();
@@ -88,8 +88,9 @@ UniformHistogram uniform(py::handle x, const py::object& bins, const py::object&
   std::vector<std::int64_t> counts;
   {
     const Unlocked unlocked;
-    counts = uniform_histogram(input.tensor.values, {wide.data(), static_cast<std::size_t>(wide.size())},
-                               options.threads, all_inside);
+    const std::span<const double> bounds(wide.data(), static_cast<std::size_t>(wide.size()));
+    counts = input.place.on_device() ? histogram_placed(input.tensor.values, input.place, bounds)
+                                     : uniform_histogram(input.tensor.values, bounds, options.threads, all_inside);
   }
   if (input.tensor.implicit_zeros != 0) {
     const double zero = 0;

@@ -17,4 +17,7 @@ PYBIND11_MODULE(_core, m) {
   register_reduce(m);
   register_records(m);
   register_updates(m);
+  register_cuda(m);
+  register_pending(m);
+  register_device_updates(m);
 }

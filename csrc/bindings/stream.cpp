@@ -27,7 +27,7 @@ class Accumulator {
     return stream_ ? stream_->count() : 0;
   }
   void update(py::handle x) {
-    Input input = input_of(x, "x");
+    Input input = host_input_of(x, "x");
     const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
     if (!stream_) stream_.emplace(input.tensor.values.dtype, options_);

@@ -102,6 +102,16 @@ const TensorSummary& row_of(const SummaryTable& table, py::handle key) {
   return row_at(table, whole_number(key, "key", -limit, limit));
 }
 
+SummaryTable part_of(const SummaryTable& table, py::handle first, py::handle last) {
+  const auto size = static_cast<long>(table.rows.size());
+  const long end = whole_number(last, "last", 0, size), begin = whole_number(first, "first", 0, end);
+  SummaryTable part;
+  part.fingerprints = table.fingerprints;
+  part.rows.assign(table.rows.begin() + begin, table.rows.begin() + end);
+  if (table.names) part.names.emplace(table.names->begin() + begin, table.names->begin() + end);
+  return part;
+}
+
 py::tuple state_of(const SummaryTable& table) {
   py::list rows;
   for (const TensorSummary& row : table.rows) rows.append(py::bytes(save(row)));
@@ -236,6 +246,7 @@ tensor that it holds. ValueError for an unknown name.)")
           "Every column by name.")
       .def_property_readonly("nonfinite", &nonfinite, "Elements that are NaN or infinite, over all rows.")
       .def_property_readonly("nbytes", &nbytes, "Bytes of memory that the rows take, histograms included.")
+      .def("part", &part_of, py::arg("first"), py::arg("last"), "A table of the rows from first to before last.")
       .def("total", &total, "All rows merged into one Summary. ValueError if the table is empty or the dtypes differ.")
       .def("__repr__", [](const SummaryTable& t) { return "SummaryTable(" + std::to_string(t.rows.size()) + " rows)"; })
       .def(py::pickle(&state_of, &restored_table));

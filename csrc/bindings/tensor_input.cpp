@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "bindings.hpp"
+#include "cuda/abi.hpp"
+#include "cuda/context.hpp"
 #include "dlpack.hpp"
 
 namespace tensometer {
@@ -126,11 +128,14 @@ DType dlpack_dtype(const dlpack::DataType& type, py::handle owner, const char* a
   return *found;
 }
 
+bool on_cuda(const dlpack::Device& device) {
+  return device.type == dlpack::cuda || device.type == dlpack::cuda_managed;
+}
+
 void check_device(const dlpack::Device& device, const char* argument) {
-  if (device.type == dlpack::cpu || device.type == dlpack::cuda_host) return;
-  const std::string name =
-      device.type == 2 ? "cuda:" + std::to_string(device.id) : "DLPack device type " + std::to_string(device.type);
-  throw py::value_error(std::string(argument) + ": lies on " + name + "; this build reduces tensors in CPU memory");
+  if (device.type == dlpack::cpu || device.type == dlpack::cuda_host || on_cuda(device)) return;
+  throw py::value_error(std::string(argument) + ": lies on DLPack device type " + std::to_string(device.type) +
+                        "; tensors in CPU memory and on CUDA devices are reduced");
 }
 
 Input dlpack_input(const dlpack::Tensor& tensor, py::object owner, const char* argument) {
@@ -151,6 +156,7 @@ Input dlpack_input(const dlpack::Tensor& tensor, py::object owner, const char* a
   }
   input.tensor.shape = view.shape;
   input.owner = std::move(owner);
+  if (on_cuda(tensor.device)) input.place = {tensor.device.id, nullptr};
   return input;
 }
 
@@ -188,7 +194,16 @@ std::optional<Input> exchanged(py::handle x, const char* argument) {
     return std::nullopt;
   }
   if (is_negated(x, tensor.dtype)) return std::nullopt;
-  return dlpack_input(tensor, py::reinterpret_borrow<py::object>(x), argument);
+  Input input = dlpack_input(tensor, py::reinterpret_borrow<py::object>(x), argument);
+  if (input.place.on_device()) {
+    void* stream = nullptr;
+    if (api->current_stream == nullptr || api->current_stream(tensor.device.type, tensor.device.id, &stream) != 0) {
+      PyErr_Clear();
+      return std::nullopt;  // adapt asks the library in Python
+    }
+    input.place.stream = static_cast<cuda::StreamHandle>(stream);
+  }
+  return input;
 }
 
 // A capsule that is never consumed: its own destructor frees the tensor when the owner goes.
@@ -204,18 +219,39 @@ Input capsule_input(const py::object& capsule, const char* argument) {
   throw py::type_error(std::string(argument) + ": its __dlpack__() returned no DLPack tensor of version 0 or 1");
 }
 
-}  // namespace
-
-// adapt returns (array or DLPack capsule, dtype name or None, shape or None, number of implicit zeros).
-Input input_of(py::handle x, const char* argument) {
-  if (Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
-    return array_input(py::reinterpret_borrow<py::array>(x), argument);
+// A tensor by its __cuda_array_interface__, of version 2 or later; its library says nothing of the device.
+Input interface_input(const py::dict& interface, const char* argument) {
+  Input input;
+  TensorView& view = input.tensor.values;
+  const py::dtype dtype = py::dtype::from_args(interface["typestr"]);
+  view.dtype = numpy_dtype(dtype, argument);
+  view.swapped = dtype.byteorder() == '>';
+  view.data = reinterpret_cast<const std::byte*>(interface["data"].cast<py::tuple>()[0].cast<std::uintptr_t>());
+  view.shape = interface["shape"].cast<std::vector<std::int64_t>>();
+  view.strides.resize(view.shape.size());
+  std::int64_t stride = row(view.dtype).item_size;
+  for (std::size_t i = view.shape.size(); i-- > 0; stride *= view.shape[i]) view.strides[i] = stride;
+  if (interface.contains("strides") && !interface["strides"].is_none()) {
+    view.strides = interface["strides"].cast<std::vector<std::int64_t>>();
   }
-  if (std::optional<Input> direct = exchanged(x, argument)) return std::move(*direct);
+  if (view.shape.size() != view.strides.size()) {
+    throw py::value_error(std::string(argument) + ": its __cuda_array_interface__ has " +
+                          std::to_string(view.shape.size()) + " dimensions and " + std::to_string(view.strides.size()) +
+                          " strides");
+  }
+  input.tensor.shape = view.shape;
+  input.owner = interface;
+  if (view.count() != 0) input.place.device = cuda::device_of(view.data);
+  return input;
+}
+
+// adapt returns (array or DLPack capsule, dtype name or None, shape or None, number of implicit zeros, stream or None).
+Input adapted(py::handle x, const char* argument) {
   static py::object* adapt = new py::object(py::module_::import("tensometer.tensors").attr("adapt"));
   const auto parts = py::tuple((*adapt)(x, argument));
   const py::object memory = parts[0];
   Input input = PyCapsule_CheckExact(memory.ptr()) != 0 ? capsule_input(memory, argument)
+                : py::isinstance<py::dict>(memory)      ? interface_input(memory, argument)
                                                         : array_input(py::array(memory), argument);
   if (!parts[1].is_none()) {
     const DType wanted = dtype_of(parts[1], argument);
@@ -229,6 +265,40 @@ Input input_of(py::handle x, const char* argument) {
   if (!parts[2].is_none()) {
     input.tensor.shape = parts[2].cast<std::vector<std::int64_t>>();
     input.tensor.implicit_zeros = parts[3].cast<std::uint64_t>();
+  }
+  if (!parts[4].is_none()) {
+    input.place.stream = reinterpret_cast<cuda::StreamHandle>(parts[4].cast<std::uintptr_t>());
+  }
+  return input;
+}
+
+// Whether the kernels read it where it lies.
+bool is_readable(const Input& input) {
+  const TensorView& view = input.tensor.values;
+  return !input.place.on_device() || view.count() == 0 || ElementReader(view).dims().size() <= cuda::most_dims;
+}
+
+}  // namespace
+
+Input input_of(py::handle x, const char* argument) {
+  if (Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
+    return array_input(py::reinterpret_borrow<py::array>(x), argument);
+  }
+  std::optional<Input> direct = exchanged(x, argument);
+  Input input = direct ? std::move(*direct) : adapted(x, argument);
+  if (is_readable(input)) return input;
+  if (!py::hasattr(x, "contiguous")) {
+    throw py::value_error(std::string(argument) + ": its strides make more than " + std::to_string(cuda::most_dims) +
+                          " dimensions of it; pass a contiguous copy");
+  }
+  return input_of(x.attr("contiguous")(), argument);  // on the device, in the order of its stream
+}
+
+Input host_input_of(py::handle x, const char* argument) {
+  Input input = input_of(x, argument);
+  if (input.place.on_device()) {
+    throw py::value_error(std::string(argument) + ": lies on cuda:" + std::to_string(input.place.device) +
+                          "; here only tensors in CPU memory are taken");
   }
   return input;
 }

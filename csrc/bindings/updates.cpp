@@ -69,7 +69,7 @@ class Updates {
       }
       for (const py::handle x : py::iter(tensors)) {
         const std::string argument = "tensors[" + std::to_string(views.size()) + "]";
-        Input input = input_of(x, argument.c_str());
+        Input input = host_input_of(x, argument.c_str());
         if (input.tensor.shape != input.tensor.values.shape) throw py::type_error(argument + ": is sparse");
         views.push_back(std::move(input.tensor.values));
         owners.push_back(std::move(input.owner));

@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tensometer import actions, rules
+    from tensometer import actions, cuda, rules
     from tensometer._core import (
         Accumulator,
         Comparison,
         Histogram,
         LogHistogram,
+        Pending,
         Summary,
         SummaryTable,
         __version__,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         isa,
         isas,
         summarize,
+        summarize_async,
         summarize_many,
         summarize_units,
     )
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 # Everything is imported when it is first used: the command line answers Ctrl-C while NumPy and the core are loaded, and
 # what belongs to training runs costs nothing to those who reduce.
-_MODULES = ("actions", "rules")
+_MODULES = ("actions", "cuda", "rules")
 _WHERE = {
     "CollectionConfig": "tensometer.capture.config",
     "Finding": "tensometer.rules",
@@ -54,6 +56,7 @@ __all__ = [
     "LogHistogram",
     "Monitor",
     "MonitorConfig",
+    "Pending",
     "Rule",
     "Run",
     "Series",
@@ -63,6 +66,7 @@ __all__ = [
     "__version__",
     "actions",
     "compare",
+    "cuda",
     "dtypes",
     "histogram",
     "isa",
@@ -71,6 +75,7 @@ __all__ = [
     "rules",
     "scan",
     "summarize",
+    "summarize_async",
     "summarize_many",
     "summarize_units",
 ]

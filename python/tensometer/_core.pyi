@@ -38,6 +38,24 @@ def summarize_units(
     fingerprint: bool = False,
     threads: int | None = None,
 ) -> SummaryTable: ...
+def summarize_async(
+    x: object,
+    *,
+    histogram: HistogramOption = False,
+    resolution: int = 6,
+    fingerprint: bool = False,
+    threads: int | None = None,
+) -> Pending: ...
+def try_summarize(
+    tensors: Iterable[object] | Mapping[str, object],
+    *,
+    histogram: HistogramOption = False,
+    resolution: int = 6,
+    fingerprint: bool = False,
+    threads: int | None = None,
+) -> Pending | None: ...
+def cuda_devices() -> list[tuple[str, int, int, int]]: ...
+def cuda_image() -> tuple[int, str]: ...
 def compare(
     old: object,
     new: object,
@@ -158,9 +176,17 @@ class SummaryTable:
     def nonfinite(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
+    def part(self, first: int, last: int) -> SummaryTable: ...
     def total(self) -> Summary: ...
     def __getstate__(self) -> tuple[list[bytes], list[str] | None, bool]: ...
     def __setstate__(self, state: tuple[list[bytes], list[str] | None, bool]) -> None: ...
+
+@final
+class Pending:
+    """Summaries that a CUDA device is still computing."""
+
+    def ready(self) -> bool: ...
+    def result(self) -> Any: ...
 
 @final
 class Comparison:
@@ -228,6 +254,24 @@ class UpdateTracker:
         threads: int | None = None,
     ) -> tuple[SummaryTable, dict[str, npt.NDArray[np.float64]]]: ...
     def difference(self, index: int) -> npt.NDArray[Any]: ...
+
+@final
+class DeviceUpdateTracker:
+    def __init__(self) -> None: ...
+    def try_compare(
+        self,
+        old: Sequence[object],
+        new: Sequence[object],
+        last: Sequence[object],
+        *,
+        histogram: HistogramOption = False,
+        resolution: int = 6,
+    ) -> PendingUpdates | None: ...
+
+@final
+class PendingUpdates:
+    def ready(self) -> bool: ...
+    def result(self) -> tuple[SummaryTable, dict[str, npt.NDArray[np.float64]]]: ...
 
 @final
 class Histogram:

@@ -1,4 +1,4 @@
-"""Objects of other libraries -> something the core reads: a NumPy array or a DLPack capsule.
+"""Objects of other libraries -> something the core reads: a NumPy array, a DLPack capsule or a CUDA array interface.
 
 The core reads NumPy arrays and tensors with the DLPack exchange interface by itself; only what is left arrives here.
 """
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 # DLPack's numbers of the kinds of memory.
-_CPU, _CUDA_HOST = 1, 3
-_DEVICES = {2: "cuda", 8: "metal", 10: "rocm", 13: "cuda (managed)", 14: "oneapi"}
+_CPU, _CUDA, _CUDA_HOST, _CUDA_MANAGED = 1, 2, 3, 13
+_DEVICES = {8: "metal", 10: "rocm", 14: "oneapi"}
+# CUDA's number of the stream that waits for all others of its kind; DLPack's too.
+_LEGACY_STREAM = 1
 
-Adapted = tuple[object, str | None, tuple[int, ...] | None, int]
+Adapted = tuple[object, str | None, tuple[int, ...] | None, int, int | None]
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,34 @@ class RawTensor:
 
 
 def adapt(x: Any, argument: str) -> Adapted:
-    """Return (array or DLPack capsule, dtype name or None, dense shape or None, implicit zeros).
+    """Return (array, DLPack capsule or CUDA array interface, dtype name or None, dense shape or None, implicit zeros,
+    CUDA stream or None).
 
-    Raises TypeError for what is no tensor, ValueError for a tensor that does not lie in CPU memory.
+    Raises TypeError for what is no tensor, ValueError for one that lies neither in CPU memory nor on a CUDA device.
     """
     if isinstance(x, type):  # a class has the attributes that its tensors would have
         raise _no_tensor(x, argument)
     if isinstance(x, RawTensor):
-        return x.data, x.dtype, None, 0
+        return x.data, x.dtype, None, 0, None
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return _adapt_torch(x, argument, torch)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{argument}: is a masked array; pass its compressed() values")
     if isinstance(x, np.ndarray):
-        return x.view(np.ndarray), None, None, 0
-    if hasattr(x, "__cuda_array_interface__") and not hasattr(x, "__dlpack__"):
-        raise ValueError(f"{argument}: lies on a CUDA device; this build reduces tensors in CPU memory")
+        return x.view(np.ndarray), None, None, 0, None
     if hasattr(x, "__array_interface__"):
-        return _array(x, argument), None, None, 0
+        return _array(x, argument), None, None, 0, None
+    if hasattr(x, "__cuda_array_interface__") and not (hasattr(x, "__dlpack__") and _is_unknown_to_numpy(x)):
+        return _cuda_array(x, argument)
     if hasattr(x, "__dlpack__"):
-        _check_device(x, argument)
-        return _capsule(x, argument), None, None, 0
+        stream = _LEGACY_STREAM if _lies_on_cuda(x, argument) else None
+        return _capsule(x, argument, stream), None, None, 0, stream
     try:
         view = memoryview(x)
     except TypeError:
         raise _no_tensor(x, argument) from None
-    return np.asarray(view), None, None, 0
+    return np.asarray(view), None, None, 0, None
 
 
 def _array(x: Any, argument: str) -> np.ndarray[Any, Any]:
@@ -73,28 +76,60 @@ def _no_tensor(x: object, argument: str) -> TypeError:
     return TypeError(f"{argument}: {type(x).__name__} is not a tensor ({kinds})")
 
 
-def _check_device(x: Any, argument: str) -> None:
-    """Refuse what lies on another device before its library is asked to export it."""
+def _is_unknown_to_numpy(x: Any) -> bool:
+    """Whether a CUDA array interface would show its elements as mere bytes (bfloat16 and the like)."""
+    return "V" in str(x.__cuda_array_interface__.get("typestr", ""))
+
+
+def _cuda_array(x: Any, argument: str) -> Adapted:
+    interface = x.__cuda_array_interface__
+    if isinstance(interface, dict) and interface.get("mask") is not None:
+        raise TypeError(f"{argument}: is a masked array; pass its values")
+    # What a malformed interface holds is not a closed list.
+    try:
+        pointer, shape, typestr = interface["data"][0], tuple(interface["shape"]), interface["typestr"]
+        strides, stream = interface.get("strides"), interface.get("stream")
+        known = {"data": (int(pointer),), "shape": shape, "typestr": str(typestr), "strides": strides, "owner": x}
+        # Without a stream there is nothing to wait for. 0 is none of the interface's, and is taken for the legacy one.
+        return known, None, None, 0, _LEGACY_STREAM if stream is None else int(stream) or _LEGACY_STREAM
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        kind = type(x).__name__
+        raise TypeError(f"{argument}: the __cuda_array_interface__ of {kind} cannot be read: {error!r}") from error
+
+
+def _lies_on_cuda(x: Any, argument: str) -> bool:
+    """Refuse what lies on a device of another kind before its library is asked to export it."""
     kind, index = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (_CPU, 0)
-    if kind not in (_CPU, _CUDA_HOST):
+    if kind not in (_CPU, _CUDA, _CUDA_HOST, _CUDA_MANAGED):
         name = _DEVICES.get(int(kind), f"DLPack device type {int(kind)}")
-        raise ValueError(f"{argument}: lies on {name}:{index}; this build reduces tensors in CPU memory")
+        raise _elsewhere(argument, f"{name}:{index}")
+    return kind in (_CUDA, _CUDA_MANAGED)
+
+
+def _elsewhere(argument: str, place: object) -> ValueError:
+    return ValueError(f"{argument}: lies on {place}; tensors in CPU memory and on CUDA devices are reduced")
 
 
 def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
-    if x.device.type != "cpu":
-        raise ValueError(f"{argument}: lies on {x.device}; this build reduces tensors in CPU memory")
+    if x.device.type not in ("cpu", "cuda"):
+        raise _elsewhere(argument, x.device)
     if x.is_quantized:
         raise TypeError(f"{argument}: dtype {x.dtype} (quantized) cannot be summarized; dequantize it")
     if x.is_nested or x.layout not in _torch_layouts(torch):
         kind = "nested" if x.is_nested else x.layout
         raise TypeError(f"{argument}: layout {kind} cannot be summarized; pass its values or a dense tensor")
     x = x.detach()
+    shape, zeros = None, 0
     if x.layout != torch.strided:
         # Duplicate entries of a COO tensor add up, so they must be joined before they can be counted.
         values = (x.coalesce() if x.layout == torch.sparse_coo else x).values()
-        return _capsule(values, argument), None, tuple(x.shape), x.numel() - values.numel()
-    return _capsule(x.resolve_conj().resolve_neg(), argument), None, None, 0
+        x, shape, zeros = values, tuple(x.shape), x.numel() - values.numel()
+    x = x.resolve_conj().resolve_neg()
+    if x.device.type == "cpu":
+        return _capsule(x, argument), None, shape, zeros, None
+    # -1: nothing waits for anything, for the work goes to the stream that orders the tensor's own.
+    stream = int(torch.cuda.current_stream(x.device).cuda_stream)
+    return _capsule(x, argument, -1), None, shape, zeros, stream
 
 
 def _torch_layouts(torch: Any) -> tuple[object, ...]:
@@ -108,13 +143,14 @@ def _torch_layouts(torch: Any) -> tuple[object, ...]:
     )
 
 
-def _capsule(x: Any, argument: str) -> object:
-    """A DLPack capsule, versioned where the producer knows versions."""
+def _capsule(x: Any, argument: str, stream: int | None = None) -> object:
+    """A DLPack capsule, versioned where the producer knows versions; the stream is one that shall wait for its data."""
+    wanted = {} if stream is None else {"stream": stream}
     try:
         try:
-            capsule = x.__dlpack__(max_version=(1, 0))
+            capsule = x.__dlpack__(max_version=(1, 0), **wanted)
         except TypeError:
-            capsule = x.__dlpack__()
+            capsule = x.__dlpack__(**wanted)
     except BufferError as error:
         dtype = getattr(x, "dtype", type(x).__name__)
         raise TypeError(f"{argument}: dtype {dtype} cannot be summarized: {error}") from error

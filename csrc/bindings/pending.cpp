@@ -1,0 +1,189 @@
+// Summaries that are not there yet.
+#include <pybind11/stl.h>
+
+#include <exception>
+
+#include "placed.hpp"
+
+namespace tensometer {
+
+// CUDA's name of the stream that waits for all others of its kind, taken where a library names none.
+const auto legacy_stream = reinterpret_cast<cuda::StreamHandle>(1);
+
+// What was submitted, and the rows of tensors in the host's memory, which are there at once.
+class Pending {
+ public:
+  struct Submitted {
+    Part part;
+    cuda::Ticket ticket;
+    bool taken = false;
+  };
+
+  Pending(Inputs&& inputs, const Options& options, bool one) : inputs_(std::move(inputs)), one_(one) {
+    table_.names = std::move(inputs_.names);
+    table_.fingerprints = options.fingerprint;
+    table_.rows.resize(inputs_.tensors.size());
+  }
+  Pending(const Pending&) = delete;
+  Pending& operator=(const Pending&) = delete;
+  ~Pending() {
+    if (submitted_.empty()) return;
+    const Unlocked unlocked;
+    for (const Submitted& submitted : submitted_) {
+      try {
+        if (!submitted.taken) engine_of(submitted.part.place.device).forget(submitted.ticket);
+      } catch (const std::exception&) {
+        // A forked child, where nothing is left of it.
+      }
+    }
+  }
+
+  // Launches; false, with nothing under way, if `waits` is false and all slots of a device are taken.
+  bool begin(const Options& options, bool waits) {
+    for (Part& part : parts_of(inputs_.tensors, inputs_.places, options, !waits)) {
+      cuda::Engine& engine = engine_of(part.place.device);
+      const std::optional<cuda::Ticket> ticket = waits ? engine.submit(part.views, options, part.place.stream)
+                                                       : engine.try_submit(part.views, options, part.place.stream);
+      if (!ticket) return false;
+      submitted_.push_back({std::move(part), *ticket});
+    }
+    std::vector<SparseView> here;
+    std::vector<std::size_t> rows;
+    for (std::size_t i = 0; i < inputs_.tensors.size(); ++i) {
+      if (inputs_.places[i].on_device()) continue;
+      here.push_back(inputs_.tensors[i]);
+      rows.push_back(i);
+    }
+    KeptVector<TensorSummary> summaries = summarize(here, options);
+    for (std::size_t i = 0; i < rows.size(); ++i) table_.rows[rows[i]] = std::move(summaries[i]);
+    return true;
+  }
+
+  bool ready() {
+    for (const Submitted& submitted : submitted_) {
+      if (!submitted.taken && !engine_of(submitted.part.place.device).ready(submitted.ticket)) return false;
+    }
+    return true;
+  }
+
+  // Waits.
+  const SummaryTable& table() {
+    for (Submitted& submitted : submitted_) {
+      if (submitted.taken) continue;
+      std::vector<cuda::Found> found = engine_of(submitted.part.place.device).take(submitted.ticket).tensors;
+      submitted.taken = true;
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        const std::size_t row = submitted.part.rows[i];
+        table_.rows[row] = row_of(std::move(found[i]), inputs_.tensors[row]);
+      }
+    }
+    return table_;
+  }
+
+  bool one() const { return one_; }
+  // Lets go of what keeps the tensors alive; but not, until the device is done, of those whose library has named no stream: their
+  // memory may be given back in another one's order.
+  void release(bool done) {
+    for (std::size_t i = 0; i < inputs_.owners.size(); ++i) {
+      if (done || inputs_.places[i].stream != legacy_stream) inputs_.owners[i] = py::none();
+    }
+  }
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  Inputs inputs_;
+  const bool one_;
+  std::vector<Submitted> submitted_;
+  SummaryTable table_;
+  std::mutex mutex_;  // taken without the GIL
+};
+
+namespace {
+
+// A tensor has a shape; what holds tensors has none.
+bool holds_tensors(py::handle x) {
+  return PyList_Check(x.ptr()) || PyTuple_Check(x.ptr()) || (py::hasattr(x, "items") && py::hasattr(x, "keys")) ||
+         PyIter_Check(x.ptr());
+}
+
+std::unique_ptr<Pending> made(py::handle x, const Options& options) {
+  if (holds_tensors(x)) return std::make_unique<Pending>(inputs_of(x, options), options, false);
+  Input input = summarized_input_of(x, options, "x");
+  Inputs inputs;
+  inputs.tensors.push_back(std::move(input.tensor));
+  inputs.places.push_back(input.place);
+  inputs.owners.push_back(std::move(input.owner));
+  return std::make_unique<Pending>(std::move(inputs), options, true);
+}
+
+std::unique_ptr<Pending> summarize_async(py::handle x, py::handle histogram, py::handle resolution,
+                                         py::handle fingerprint, py::handle threads) {
+  const Options options = options_of(histogram, resolution, fingerprint, threads);
+  std::unique_ptr<Pending> pending = made(x, options);
+  const Unlocked unlocked;
+  pending->begin(options, true);
+  return pending;
+}
+
+std::unique_ptr<Pending> try_summarize(py::handle tensors, py::handle histogram, py::handle resolution,
+                                       py::handle fingerprint, py::handle threads) {
+  const Options options = options_of(histogram, resolution, fingerprint, threads);
+  auto pending = std::make_unique<Pending>(inputs_of(tensors, options), options, false);
+  bool began = false;
+  {
+    const Unlocked unlocked;
+    began = pending->begin(options, false);
+  }
+  pending->release(false);
+  return began ? std::move(pending) : nullptr;
+}
+
+py::object result_of(Pending& pending) {
+  const SummaryTable* table = nullptr;
+  {
+    const Unlocked unlocked;
+    const std::lock_guard lock(pending.mutex());
+    table = &pending.table();
+  }
+  pending.release(true);
+  if (pending.one()) return py::cast(table->rows[0]);
+  return py::cast(*table);
+}
+
+}  // namespace
+
+void register_pending(py::module_& m) {
+  py::class_<Pending>(m, "Pending", py::is_final(),
+                      R"(Summaries that a CUDA device is still computing, as summarize_async returns them.)")
+      .def(
+          "ready",
+          [](Pending& pending) {
+            const Unlocked unlocked;
+            const std::unique_lock lock(pending.mutex(), std::try_to_lock);  // another thread waits for the result
+            return lock.owns_lock() && pending.ready();
+          },
+          "Whether result() would return at once. Never waits. RuntimeError if the device has failed meanwhile.")
+      .def("result", &result_of,
+           R"(The Summary of the tensor, or the SummaryTable of the tensors, that were submitted; waits for it.
+
+As often as asked for. RuntimeError if the device has failed, or in a forked child.)");
+  const auto define = [&m](const char* name, auto function, const char* argument, const char* doc) {
+    m.def(name, function, py::arg(argument), py::kw_only(), py::arg("histogram") = false, py::arg("resolution") = 6,
+          py::arg("fingerprint") = false, py::arg("threads") = py::none(), doc);
+  };
+  define("summarize_async", &summarize_async, "x",
+         R"(As summarize or summarize_many, but returns without waiting for a CUDA device.
+
+x: a tensor, or a list, tuple, iterator or mapping of tensors. Returns a Pending, whose result() is a Summary or a SummaryTable.
+The device reads the tensors in the order of its stream (torch's current one): what the stream does to them afterwards changes
+no result, and they are kept alive until then. What another stream does to them has to wait for this one. At most 32 submits may
+be under way on a device; another waits for the first. Tensors in the host's memory are reduced before the call returns.
+Raises what summarize raises.)");
+  define("try_summarize", &try_summarize, "tensors",
+         R"(As summarize_async of many tensors, for a training loop: returns None rather than wait.
+
+It keeps no tensor of torch alive: their memory has to be given back in the order of the stream. A histogram that found no room is None;
+there is room from the next call on.)");
+}
+
+}  // namespace tensometer
