@@ -3,6 +3,7 @@
 import atexit
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -203,9 +204,10 @@ class Monitor:
             for _, capture in self._attached.values():
                 guard(capture.end_step)
         if captures or self._origin.watching:
-            guard(self._origin.end_step)
+            guard(partial(self._collector.after, self._origin.end_step))
         if captures:
             guard(self._collector.end_step)
+        guard(self._collector.collect)
         stop = self._responder.end_step()
         self._collector.next_step()
         self._begin()
@@ -217,10 +219,13 @@ class Monitor:
             if not self._collector.wants(collection):
                 continue
             named = {name: value for name, value in scalars.items() if ("loss" in name) is of_losses}
-            values = self._collector.numbers(named)
-            self._collector.take_scalars(collection, values)
-            if of_losses and not all(map(math.isfinite, values.values())):
-                self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
+            use = partial(self._take_numbers, collection, self._collector.phase_of())
+            self._collector.numbers(named, use)
+
+    def _take_numbers(self, collection: str, phase: str, values: Mapping[str, float]) -> None:
+        self._collector.take_scalars(collection, values, phase)
+        if collection == "losses" and not all(map(math.isfinite, values.values())):
+            self._origin.report("loss", {"losses": {name: str(value) for name, value in values.items()}})
 
     def _veto(self, gradients: Sequence[Taken]) -> bool:
         """Whether an update is to be left out. If training is to stop, the step is closed, which raises."""
@@ -230,6 +235,7 @@ class Monitor:
         return request is not None
 
     def _begin(self) -> None:
+        self._collector.guard(self._collector.collect)
         self._collector.guard(self._follow_file)
         self._collector.begin_step()
         for _, capture in self._attached.values():
@@ -276,7 +282,7 @@ class Monitor:
         """
         number = whole("step", step, 0)
         if number > self.current_step and not self._closed:
-            self._collector.step = number
+            self._collector.renumber(number)
             self._begin()
 
     @property
@@ -296,12 +302,13 @@ class Monitor:
 
     @property
     def dropped(self) -> int:
-        """Summaries that could not be stored."""
-        return self._writer.dropped
+        """Summaries that could not be stored, or were of tensors on a CUDA device that was too far behind."""
+        return self._writer.dropped + self._collector.dropped
 
     def dump(self, reason: str = "request") -> None:
         """Store the steps that the flight recorder holds, and say in the run why."""
         if not self._closed:
+            self._await_device(self.config.close_seconds)
             self._collector.guard(partial(self._collector.dump, reason))
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -310,7 +317,9 @@ class Monitor:
         TypeError or ValueError if the timeout is no number of seconds.
         """
         check_timeout("timeout", timeout)
-        return self._writer.flush(timeout)
+        began = time.monotonic()
+        there = self._await_device(timeout)
+        return self._writer.flush(max(0.0, began + timeout - time.monotonic())) and there
 
     def close(self, error: BaseException | None = None) -> None:
         """Remove all hooks and store what is left. The monitor captures nothing afterwards.
@@ -323,14 +332,21 @@ class Monitor:
         self._closed = True
         atexit.unregister(self._at_exit)
         if error is not None:
-            self._collector.guard(self._origin.end_step)
+            self._collector.guard(partial(self._collector.after, self._origin.end_step))
             self._collector.guard(partial(self._collector.break_off, f"{type(error).__name__}: {error}"))
+        self._await_device(self.config.close_seconds, lose=True)
         if self._last_words is not None:
             self._last_words.close()
         self.detach()
         self._responder.close(self.config.close_seconds)
         self._collector.close()
         self._writer.close(self.config.close_seconds)
+
+    def _await_device(self, seconds: float, *, lose: bool = False) -> bool:
+        """Wait for the rows of tensors on a CUDA device; False if they have not come by then. lose: they never will."""
+        there: list[bool] = []
+        self._collector.guard(lambda: there.append(self._collector.wait(seconds, lose=lose)))
+        return there == [True]
 
     def _at_exit(self) -> None:
         self.close(unhandled_exception())
@@ -344,7 +360,9 @@ class Monitor:
             self._last_words = None
 
     def _speak(self, reason: str, ends: bool) -> None:
-        self.dump(reason)
+        self._await_device(_LAST_SECONDS)
+        if not self._closed:
+            self._collector.guard(partial(self._collector.dump, reason))
         if ends:
             self._writer.close(_LAST_SECONDS)
         else:

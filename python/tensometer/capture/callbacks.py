@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensometer.actions import StopTraining
+from tensometer.capture.batches import on_device
 from tensometer.capture.deferred import Deferred
 from tensometer.monitor import Monitor
 from tensometer.notices import warn
@@ -55,7 +56,7 @@ class MonitoredLoop:
         """Keep numbers, and tensors of one element, for the next captured step; the last of a name wins."""
         waiting = self._waiting.setdefault(phase, {})
         for name, value in values.items():
-            waiting[name] = Deferred(partial(_number, value))
+            waiting[name] = Deferred(partial(_number, value), value if on_device(value) else None)
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop what was logged under some names of no phase."""

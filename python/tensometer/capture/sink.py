@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from tensometer._core import SummaryTable, summarize_many
+from tensometer._core import PendingUpdates, Summary, SummaryTable, summarize_many
 from tensometer.store import TensorKey
 
 # Tensors that were taken, and a row of each.
@@ -54,7 +54,50 @@ class Sink(Protocol):
 
         Each call costs what it takes to read the engine's code into the caches once more: one for many is worth while.
         summarize: called with tensors and the settings of their collections as summarize_many has them.
+        Tensors on CUDA devices are held until submit() is called, and are among what is returned when their rows have
+        come, maybe in a later step: what is to be done with them goes through after().
         """
+
+    def take_compared(
+        self,
+        keys: Sequence[TensorKey],
+        differences: Sequence[Any],
+        phase: str,
+        submit: Callable[..., PendingUpdates | None],
+        tell: Callable[[Sequence[TensorKey], dict[str, Any], str], None],
+    ) -> None:
+        """Keep what a CUDA device finds of differences of tensors.
+
+        submit: called with the settings of their collection; its result is a table and columns. tell: called with
+        those, when they are there.
+        """
+
+    def after(self, work: Callable[[], None]) -> None:
+        """Do something once all that was taken and looked at before is there: at once, if it is.
+
+        Then the step in progress is, to those who ask, the one in which this was called.
+        """
+
+    def look(self, tensors: Sequence[Any], use: Callable[[Sequence[Summary]], None]) -> None:
+        """Summarise tensors of which nothing is kept, and use the rows when they are there; as take() holds them."""
+
+    def reduce(self, tensors: Sequence[Any], use: Callable[[SummaryTable], None]) -> None:
+        """The same, for what is done with a whole table."""
+
+    def numbers(self, values: Mapping[str, object], use: Callable[[dict[str, float]], None]) -> None:
+        """Numbers, and tensors of one element, as numbers; one that is neither does not take the others with it."""
+
+    def submit(self) -> None:
+        """Let CUDA devices begin with what is held. There are only so many submits that can be under way."""
+
+    def wait(self) -> bool:
+        """Wait until all that was taken so far is there."""
+
+    def keep_copy(self, tensor: Any) -> None:
+        """A tensor that may be held is about to be changed in place."""
+
+    def failed(self, error: Exception) -> None:
+        """Tell of something that could not be captured."""
 
     def take_scalars(self, collection: str, values: Mapping[str, float], phase: str | None = None) -> None:
         """Keep numbers."""

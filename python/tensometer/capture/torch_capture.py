@@ -19,6 +19,7 @@ from tensometer.capture.torch_distributed import is_replicated
 from tensometer.capture.torch_gradients import GradientCapture
 from tensometer.capture.torch_modules import ModuleCapture
 from tensometer.capture.torch_parameters import Parameter, Parameters, plain
+from tensometer.capture.torch_scaling import Scaling
 from tensometer.capture.torch_tensors import not_finite, part_of, unwrapped
 from tensometer.capture.torch_updates import UpdateCapture
 from tensometer.store import TensorKey
@@ -58,12 +59,11 @@ class TorchCapture:
         _check_module("model", model)
         if loss is not None:
             _check_module("loss", loss)
-        if scaler is not None and not callable(getattr(scaler, "get_scale", None)):
-            raise TypeError(f"scaler: {type(scaler).__name__} has no get_scale(), as a GradScaler of PyTorch has")
         optimizers = _optimizers(optimizer)
+        self._scaling = Scaling(scaler, optimizers, sink)
         share_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self._model, _ = unwrapped(model)
-        self._optimizers, self._scaler, self._prefix = optimizers, scaler, prefix
+        self._optimizers, self._prefix = optimizers, prefix
         self._sink, self._origin = sink, origin
         self._modules = ModuleCapture(model, loss, prefix=prefix, sink=sink, origin=origin, every_pass=every_pass)
         self._parameters = Parameters(self._model, optimizers, prefix=prefix, replicated=is_replicated(model))
@@ -75,7 +75,6 @@ class TorchCapture:
         self._used: set[str] = set()
         self._owed: list[set[str]] = [set() for _ in optimizers]
         self._veto, self._left_out = veto, set[int]()
-        self._scale: float | None = None
         self._handles: list[Any] = []
         for number, optimizer in enumerate(optimizers):
             self._handles.append(before_update(optimizer, partial(self._before_update, number)))
@@ -88,7 +87,7 @@ class TorchCapture:
         self._parameters.begin_step()
         self._gradients.begin_step()
         self._modules.begin_step()
-        self._read_scale()
+        self._scaling.begin_step()
         if self._unclipped is not None:
             self._unclipped.begin_step(watch=self._sink.wants("loop") or any("loop" in owed for owed in self._owed))
 
@@ -101,7 +100,7 @@ class TorchCapture:
             elif self._updated(number):
                 self._sink.guard(self._updates[number].after)
         self._gradients.end_step(self._parameters.all())
-        self._modules.end_step(trained=any(self._steps) or self._gradients.norm is not None)
+        self._modules.end_step(trained=any(self._steps) or self._gradients.gathered.is_some)
         if self._sink.wants("loop"):
             self._take_loop()
         self._take_state()
@@ -119,7 +118,7 @@ class TorchCapture:
 
     def _before_update(self, number: int) -> None:
         # A gradient scaler lets optimizers that know it leave out a step by themselves.
-        if bool(getattr(self._optimizers[number], "found_inf", False)):
+        if self._scaling.keeps_from_step(number):
             return
         self._steps[number] += 1
         if self._steps[number] > 1:
@@ -127,10 +126,18 @@ class TorchCapture:
         if self._unclipped is not None:
             self._unclipped.before_update()
         if self._owed[number] or any(map(self._sink.wants, _OF_AN_UPDATE)):
-            taken: list[Taken] = []
-            self._sink.guard(lambda: taken.extend(self._take_before(number)))
-            if self._veto is not None and taken:
-                self._ask(self._veto, number, taken)
+            found: list[list[Taken]] = []
+            if self._veto is not None:
+                self._sink.guard(self._await_device)  # so that there is a slot for these gradients
+            self._sink.guard(lambda: found.append(self._take_before(number)))
+            if self._veto is not None and found:
+                self._sink.guard(self._await_device)
+                if found[0]:
+                    self._ask(self._veto, number, found[0])
+
+    def _await_device(self) -> None:
+        # The one place in a step where a CUDA device is waited for.
+        self._sink.wait()
 
     def _ask(self, veto: Veto, number: int, taken: Sequence[Taken]) -> None:
         self._left_out.add(number)  # also if the training is stopped here
@@ -150,11 +157,12 @@ class TorchCapture:
         if self._owed[number]:
             self._sink.capture_late(self._owed[number])
             self._owed[number] = set()
-        self._read_scale()
+        self._scaling.read()
         # Only optimizers that unscale by themselves are handed scaled gradients, and tell so by this attribute.
         scale = getattr(self._optimizers[number], "grad_scale", None)
         parameters = self._unused(number)
         taken = self._gradients.take(parameters, scale)
+        self._sink.submit()  # some optimizers change gradients in place
         if self._sink.wants("updates"):
             self._updates[number].before(parameters)
         return taken
@@ -169,31 +177,15 @@ class TorchCapture:
         return parameters
 
     def _without_update(self, number: int) -> None:
-        if not self._skipped():
+        if not self._scaling.skipped():
             self._owed[number].update(filter(self._sink.is_due, _OF_AN_UPDATE))
             return
-        if self._found_inf():
-            self._read_scale()
+        if self._scaling.found_inf():
+            self._scaling.read()
         parameters = self._unused(number)
         # Unless the loop has zeroed them already, the gradients show why.
         if any(one.tensor.grad is not None for one in parameters):
             self._gradients.take(parameters)
-
-    def _read_scale(self) -> None:
-        wanted = self._sink.wants("loop") or self._sink.wants("gradients")
-        self._scale = float(self._scaler.get_scale()) if wanted and self._scaler is not None else None
-
-    def _skipped(self) -> bool:
-        """Whether the scaler has kept an optimizer from its step: found out, or told by a smaller scale."""
-        if self._scaler is None or self._scale is None:
-            return False
-        return self._found_inf() or self._scaler.get_scale() < self._scale
-
-    def _found_inf(self) -> bool:
-        """What a scaler knows between its step() and its update(), where some loops have monitor.step()."""
-        states: Any = getattr(self._scaler, "_per_optimizer_states", {})
-        found = [states.get(id(one), {}).get("found_inf_per_device", {}) for one in self._optimizers]
-        return any(float(value) for of_devices in found for value in of_devices.values())
 
     def _take_state(self) -> None:
         """What the model and its optimizers are now: parameters, states and buffers."""
@@ -202,31 +194,49 @@ class TorchCapture:
             if self._sink.wants(collection):
                 self._sink.guard(lambda more=more: parts.extend(more()))  # type: ignore[misc]
         taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts])
+        self._sink.after(lambda: self._judge_state(taken))
+
+    def _judge_state(self, taken: Sequence[Taken]) -> None:
         broken = [key.name for key in not_finite(taken) if key.collection in ("weights", "biases")]
         if broken:
             self._origin.report("weight", {"parameters": broken})
 
     def _take_loop(self) -> None:
-        values: dict[str, float] = {}
+        values: dict[str, Any] = {}
         for number, optimizer in enumerate(self._optimizers):
             several = f"{number}/" if len(self._optimizers) > 1 else ""
             values[f"{self._prefix}{several}optimizer_steps"] = self._updated(number)
             for index, group in enumerate(optimizer.param_groups):
                 for setting, name in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
                     if setting in group:
-                        values[f"{self._prefix}{several}{name}/{index}"] = float(group[setting])
+                        values[f"{self._prefix}{several}{name}/{index}"] = group[setting]
                 uncleared = self._clearing[number].uncleared(index)
                 values[f"{self._prefix}{several}uncleared_updates/{index}"] = uncleared
-        if self._gradients.norm is not None:
-            values[f"{self._prefix}gradient_norm"] = self._gradients.norm
-        accumulating = self._optimizers and not any(self._steps) and not self._skipped()
-        if self._unclipped is not None and self._unclipped.norm is not None and not accumulating:
-            values[f"{self._prefix}gradient_norm_before_clipping"] = self._unclipped.norm / (self._scale or 1.0)
-        if self._scaler is not None and self._scale is not None:
-            values[f"{self._prefix}amp_scale"] = self._scale
-            values[f"{self._prefix}amp_skipped"] = float(self._skipped())
-        if values:
-            self._sink.take_scalars("loop", values)
+        self._sink.numbers(values, self._loop_taker())
+
+    def _loop_taker(self) -> Callable[[dict[str, float]], None]:
+        """What keeps the numbers of a loop, with those that are known when all else is."""
+        gathered, phase = self._gradients.gathered, self._sink.phase_of(training=True)
+        accumulating = self._optimizers and not any(self._steps) and not self._scaling.skipped()
+        unclipped = self._unclipped.reader() if self._unclipped is not None and not accumulating else lambda: None
+        scaling = self._scaling.reader()
+
+        def keep(values: dict[str, float]) -> None:
+            (scale, skipped, left_out), norm_before = scaling(), unclipped()
+            for number in left_out:
+                several = f"{number}/" if len(self._optimizers) > 1 else ""
+                values[f"{self._prefix}{several}optimizer_steps"] -= 1
+            if gathered.norm is not None:
+                values[f"{self._prefix}gradient_norm"] = gathered.norm
+            if norm_before is not None:
+                values[f"{self._prefix}gradient_norm_before_clipping"] = norm_before / (scale or 1.0)
+            if scale is not None:
+                values[f"{self._prefix}amp_scale"] = scale
+                values[f"{self._prefix}amp_skipped"] = float(skipped)
+            if values:
+                self._sink.take_scalars("loop", values, phase)
+
+        return keep
 
     def _states(self) -> Iterator[tuple[TensorKey, torch.Tensor]]:
         for one in self._parameters.all():

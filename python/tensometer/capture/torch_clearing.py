@@ -23,8 +23,11 @@ class GradientClearing:
             optimizer.register_step_post_hook(after),
         ]
 
-    def uncleared(self, group: int) -> int:
-        """By the index of a group: how many updates in a row used what the update before had used, and more."""
+    def uncleared(self, group: int) -> "int | torch.Tensor":
+        """By the index of a group: how many updates in a row used what the update before had used, and more.
+
+        A tensor of one element where only a CUDA device knows.
+        """
         watch = self._watches.get(group)
         return 0 if watch is None else watch.uncleared
 
@@ -66,10 +69,11 @@ class _Watch:
 
     def __init__(self, parameter: torch.Tensor, sink: Sink) -> None:
         self.parameter = parameter
-        self.uncleared = 0
+        self.uncleared: int | torch.Tensor = 0
         self._passes = 0  # backward passes since the last update
         self._place = self._version = -1
-        self._kept = False
+        # A tensor of one element where only a CUDA device knows.
+        self._kept: bool | torch.Tensor = False
         hooks: Any = parameter
         self._handles = [
             hooks.register_hook(Hook(lambda _: sink.guard(self._about_to_accumulate))),
@@ -86,7 +90,8 @@ class _Watch:
     def about_to_update(self) -> None:
         """An optimizer is about to use the gradient."""
         if self._passes:
-            self.uncleared = self.uncleared + 1 if self._kept else 0
+            kept, more = self._kept, self.uncleared + 1
+            self.uncleared = more * kept if isinstance(kept, torch.Tensor) else more if kept else 0
 
     def is_idle(self) -> bool:
         """Whether no backward pass has come since the update before."""
@@ -99,18 +104,24 @@ class _Watch:
 
     def _about_to_accumulate(self) -> None:
         gradient = self.parameter.grad
-        self._kept = (
-            self._kept
-            and gradient is not None
-            and (gradient.data_ptr(), gradient._version) == (self._place, self._version)
-            and bool(gradient.any())
-        )
+        if (
+            self._kept is False
+            or gradient is None
+            or (gradient.data_ptr(), gradient._version) != (self._place, self._version)
+        ):
+            self._kept = False
+        elif gradient.is_cuda:
+            # To look would wait for the device.
+            self._kept = gradient.any() & self._kept
+        else:
+            self._kept = bool(gradient.any())
 
     def _accumulated(self) -> None:
         gradient = self.parameter.grad
         self._passes += 1
         self._version += 1
-        self._kept = self._kept and gradient is not None and gradient._version == self._version
+        if gradient is None or gradient._version != self._version:
+            self._kept = False
 
 
 def _is_watchable(parameter: torch.Tensor) -> bool:

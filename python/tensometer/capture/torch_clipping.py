@@ -1,11 +1,12 @@
 """The norm of a model's gradients before they are clipped: as the last backward pass of a step left them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from tensometer._core import norm, summarize_many
+from tensometer._core import norm
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_hooks import Hook
@@ -20,11 +21,11 @@ class UnclippedNorm:
         self._handles: list[Any] = []
         self._structure: Structure | None = None
         self._queued = self._used = False
-        self.norm: float | None = None
+        self._measured: list[float] = []
 
     def begin_step(self, *, watch: bool) -> None:
         """Watch the backward passes of a step, or let them be."""
-        self.norm = None
+        self._measured = []
         self._used = False
         self._queued = False  # by a backward pass that raised it was never taken back
         if not watch or self._structure is None or not self._structure.is_current():
@@ -34,6 +35,11 @@ class UnclippedNorm:
             for parameter in self._model.parameters():
                 if parameter.requires_grad:
                     self._handles.append(_on_gradient(parameter, Hook(self._accumulated)))
+
+    def reader(self) -> Callable[[], float | None]:
+        """What tells the norm of the step in progress, when all that was looked at is there; None if there is none."""
+        measured = self._measured
+        return lambda: measured[-1] if measured else None
 
     def before_update(self) -> None:
         """The gradients are being used: what later backward passes of the step add is of no concern."""
@@ -59,7 +65,9 @@ class UnclippedNorm:
 
     def _measure(self) -> None:
         gradients = [local_part(one.grad)[0] for one in self._model.parameters() if one.grad is not None]
-        self.norm = norm([summarize_many(gradients, threads=self._sink.threads)])
+        measured = self._measured
+        self._sink.reduce(gradients, lambda table: measured.append(norm([table])))
+        self._sink.submit()  # clipping changes them in place
 
 
 def _on_gradient(parameter: nn.Parameter, hook: Hook) -> Any:

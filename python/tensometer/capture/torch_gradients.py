@@ -1,6 +1,7 @@
 """Gradients as they are used, their norm, and which are missing."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,19 +12,40 @@ from tensometer.capture.torch_parameters import Parameter
 from tensometer.capture.torch_tensors import not_finite
 
 
+@dataclass(eq=False)
+class Gathered:
+    """What has come of the gradients of a step."""
+
+    tables: list[SummaryTable] = field(default_factory=list)
+    left_out: int = 0
+    awaited: bool = False
+
+    @property
+    def is_some(self) -> bool:
+        """Whether there is a norm, or may be one when a device is done."""
+        return self.awaited or self.norm is not None
+
+    @property
+    def norm(self) -> float | None:
+        """The norm of all that were taken together; None if there were none, or some that the collection left out."""
+        return norm(self.tables) if self.tables and not self.left_out else None
+
+
 class GradientCapture:
-    """The gradients of a step, which come in parts: each optimizer's when it steps."""
+    """The gradients of a step, which come in parts: each optimizer's when it steps.
+
+    gathered: what has come of those of the step in progress so far.
+    """
 
     def __init__(self, sink: Sink, origin: Origin) -> None:
         self._sink, self._origin = sink, origin
-        self._tables: list[SummaryTable] = []
-        self._left_out = 0
+        self.gathered = Gathered()
         self._missing: list[str] = []
         self._told: list[str] = []
 
     def begin_step(self) -> None:
         """Forget the gradients of the step before."""
-        self._tables, self._left_out = [], 0
+        self.gathered = Gathered()
 
     def take(self, parameters: Sequence[Parameter], scale: torch.Tensor | None = None) -> list[Taken]:
         """Record the gradients that there are. scale: what to divide them by."""
@@ -35,20 +57,21 @@ class GradientCapture:
             for one in parameters
             if one.tensor.grad is not None
         ]
-        self._left_out += len(parts)
+        gathered = self.gathered
+        gathered.left_out += len(parts)
+        gathered.awaited |= bool(parts)
         taken = self._sink.take([key for key, _ in parts], [gradient for _, gradient in parts])
-        self._left_out -= sum(len(table) for _, table in taken)
-        self._tables += [table for _, table in taken]
+        self._sink.after(lambda: self._judge(taken, gathered))
+        return taken
+
+    def _judge(self, taken: Sequence[Taken], gathered: "Gathered") -> None:
+        gathered.awaited = False
+        gathered.left_out -= sum(len(table) for _, table in taken)
+        gathered.tables += [table for _, table in taken]
         broken = not_finite(taken)
         if broken:
             # Backward runs from the last layer to the first: the last in the model's order was reached first.
             self._origin.report("gradient", {"parameters": [key.name for key in reversed(broken)]})
-        return taken
-
-    @property
-    def norm(self) -> float | None:
-        """The norm of all that were taken together; None if there were none, or some that the collection left out."""
-        return norm(self._tables) if self._tables and not self._left_out else None
 
     def end_step(self, parameters: Sequence[Parameter]) -> None:
         """Tell which trained parameters had no gradient, if they are others than in the step before.

@@ -1,21 +1,23 @@
 """PyTorch modules: activations, inputs, predictions and labels, and which module was the first to be not finite."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from tensometer._core import Summary, SummaryTable, summarize_many
+from tensometer._core import Summary, SummaryTable
+from tensometer.capture.batches import on_device
 from tensometer.capture.nonfinite import Origin
-from tensometer.capture.sink import Sink
+from tensometer.capture.sink import Sink, Taken
 from tensometer.capture.torch_classes import class_counts
 from tensometer.capture.torch_distributed import local_part
+from tensometer.capture.torch_examination import Examination, named
 from tensometer.capture.torch_hooks import Hook
 from tensometer.capture.torch_modes import Modes
-from tensometer.capture.torch_padding import padding_shares, padding_token
+from tensometer.capture.torch_padding import padding_token, take_padding_shares
 from tensometer.capture.torch_structure import Structure
 from tensometer.capture.torch_tensors import (
     described,
@@ -49,8 +51,8 @@ class ModuleCapture:
         self._skipping = self._ran = False
         self._channels: set[torch.Size] = set()  # the shapes in a pass of which dimension 1 is channels
         self._last_gradient: tuple[str, Summary] | None = None
-        self._awaited: Callable[[SummaryTable], None] | None = None
-        self._told_unseen = False
+        self._awaited: Callable[[object, SummaryTable | None], None] | None = None
+        self._told_unseen = self._told_uncounted = False
         self._padding: int | None = None
 
     def begin_step(self) -> None:
@@ -58,7 +60,8 @@ class ModuleCapture:
         self._calls.clear()
         self._passes.clear()
         self._skipping = self._ran = False
-        self._last_gradient = self._awaited = None
+        self._awaited = None
+        self._sink.after(self._forget_gradient)
         self._modes.begin_step()
         modules = self._sink.awaits("activations") or self._origin.watching
         ends = any(map(self._sink.awaits, ("inputs", "predictions", "labels")))
@@ -95,6 +98,8 @@ class ModuleCapture:
         for name, module in self._visible():
             hook = Hook(partial(self._output, name))
             self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            if getattr(module, "inplace", False) is True:
+                self._handles.append(module.register_forward_pre_hook(Hook(self._about_to_change)))
 
     def _visible(self) -> Iterator[tuple[str, nn.Module]]:
         """Modules whose hooks run, but those whose output is that of their last module."""
@@ -127,34 +132,34 @@ class ModuleCapture:
         self._calls.clear()
         self._channels.clear()
         self._skipping = not self._first_pass(phase, "model")
+        self._sink.guard(self._sink.submit)  # what a pass has left that was broken off
         if not self._skipping and self._sink.wants("inputs", phase):
-            self._sink.guard(partial(self._take_ends, "inputs", "input", _named((arguments, keywords)), phase, {}))
+            self._sink.guard(partial(self._take_ends, "inputs", "input", named((arguments, keywords)), phase, {}))
 
     def _after(self, model: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         if in_backward():
             return
         if not self._skipping and self._origin.listens:
-            judge = partial(self._judge_model, model, (arguments, keywords))
+            inner, _ = unwrapped(model)
+            name, given = self._prefix + "model", (arguments, keywords)
+            examination = Examination(self._sink, name, inner, given, inner.named_parameters())
+            judge = partial(examination.judge, use=self._judge_model)
             phase = self._sink.phase_of(training=model.training)
-            if self._loss is not None and self._sink.wants("predictions", phase):
+            if self._loss is not None and self._sink.wants("predictions", phase) and not _on_device(output):
                 # They are reduced when the loss module is called with them: then is the time to judge.
                 self._awaited = judge
             else:
-                self._sink.guard(lambda: judge(self._summaries_of(output)))
+                self._sink.guard(partial(judge, output, None))
+        self._sink.guard(self._sink.submit)
         self._skipping = False
 
-    def _summaries_of(self, value: object) -> SummaryTable:
-        return summarize_many([local_part(one)[0] for _, one in tensors_in(value)], threads=self._sink.threads)
-
-    def _judge_model(self, model: nn.Module, given: Any, table: SummaryTable) -> None:
+    def _judge_model(self, outputs: Sequence[Summary], about: Callable[[], dict[str, Any]]) -> None:
         """Where modules are not watched, this tells at least that the fault lies in the model, or in what went in."""
         # Infinities may be meant: those of masked scores. NaN is not.
-        if not table.nonfinite or not table.column("nan").any():
+        if not any(one.nan for one in outputs):
             return
         if self._origin.is_news("model"):
-            inner, _ = unwrapped(model)
-            about = self._about(self._prefix + "model", inner, given, table, inner.named_parameters())
-            self._origin.suspect("model", about)
+            self._origin.suspect("model", about())
         self._origin.confirm()
 
     def _first_pass(self, phase: str, what: str) -> bool:
@@ -172,11 +177,17 @@ class ModuleCapture:
             if self._sink.wants(collection, phase):
                 facts = {"module_type": type(loss).__name__}
                 self._sink.guard(partial(self._take_ends, collection, name, value, phase, facts, awaited))
+        self._sink.guard(self._sink.submit)
         if len(given) > 1 and self._sink.counts_classes(phase):
             self._sink.guard(partial(self._count_classes, given[0], given[1], phase))
 
     def _count_classes(self, predictions: object, labels: object, phase: str) -> None:
         assert self._loss is not None
+        if _on_device(predictions):
+            if not self._told_uncounted:
+                self._told_uncounted = True
+                self._sink.event("problem", {"error": "labels: classes are not counted on a CUDA device"})
+            return
         data = class_counts(self._loss, *(_local(value) for value in (predictions, labels)))
         if data is not None:
             self._sink.event("classes", {"model": self._prefix.removesuffix("."), "phase": phase, **data})
@@ -188,7 +199,7 @@ class ModuleCapture:
         value: object,
         phase: str,
         facts: dict[str, Any],
-        awaited: Callable[[SummaryTable], None] | None = None,
+        awaited: Callable[[object, SummaryTable | None], None] | None = None,
     ) -> None:
         facts["unit_axis"] = 1  # features, channels or classes: dimension 0 is the batch
         parts = [
@@ -196,14 +207,22 @@ class ModuleCapture:
         ]
         taken = self._sink.take([key for key, _ in parts], [tensor for _, tensor in parts], phase)
         if collection == "inputs" and self._padding is not None:
-            shares = padding_shares([(key.name, tensor) for key, tensor in parts], self._padding)
-            self._sink.take_scalars("inputs", shares, phase)
+            take_padding_shares([(key.name, one) for key, one in parts], self._padding, self._sink, phase)
         if awaited is not None and collection == "predictions":
             # Those that the collection leaves out are looked at all the same.
-            awaited(taken[0][1] if len(taken) == 1 else self._summaries_of(value))
+            awaited(value, taken[0][1] if len(taken) == 1 else None)
+        if collection == "inputs":
+            self._sink.after(lambda: self._judge_inputs(taken))
+
+    def _judge_inputs(self, taken: Sequence[Taken]) -> None:
         # Infinities are often meant: those of masks. NaN may be, where a model knows of missing values.
-        if collection == "inputs" and any(table.nonfinite and table.column("nan").any() for _, table in taken):
+        if any(table.nonfinite and table.column("nan").any() for _, table in taken):
             self._origin.suspect("input", {"inputs": [key.name for key in not_finite(taken)]})
+
+    def _about_to_change(self, module: nn.Module, arguments: Any) -> None:
+        del module
+        for _, tensor in tensors_in(arguments):
+            self._sink.guard(partial(self._sink.keep_copy, tensor))
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
         self._ran = True
@@ -237,41 +256,24 @@ class ModuleCapture:
         table = kept[0][1] if len(kept) == 1 else None
         if self._origin.watching:
             if table is None or len(table) < len(tensors):
-                table = summarize_many(tensors, threads=self._sink.threads)
+                table = None
             for _, tensor in tensors_in(output):
                 if tensor.requires_grad:
                     tensor.register_hook(Hook(partial(self._gradient, base)))  # type: ignore[no-untyped-call]
-        if table is not None and table.nonfinite:
-            self._judge(base, module, given, table)
+        if table is None:
+            looks = self._origin.watching or (self._origin.listens and any(map(on_device, tensors)))
+        else:
+            looks = table.nonfinite > 0
+        if looks:
+            parameters = module.named_parameters(recurse=False)
+            Examination(self._sink, base, module, given, parameters).judge(output, table, self._judge)
 
-    def _judge(self, name: str, module: nn.Module, given: Any, table: SummaryTable) -> None:
+    def _judge(self, outputs: Sequence[Summary], about: Callable[[], dict[str, Any]]) -> None:
         """Of a module whose output is not finite."""
         if self._origin.is_news("forward"):
-            parameters = module.named_parameters(recurse=False)
-            self._origin.suspect("forward", self._about(name, module, given, table, parameters))
-        if table.column("nan").any():
+            self._origin.suspect("forward", about())
+        if any(one.nan for one in outputs):
             self._origin.confirm()
-
-    def _about(
-        self,
-        name: str,
-        module: nn.Module,
-        given: Any,
-        outputs: SummaryTable,
-        parameters: Iterator[tuple[str, nn.Parameter]],
-    ) -> dict[str, Any]:
-        entered = list(tensors_in(_named(given)))
-        inputs = summarize_many([local_part(tensor)[0] for _, tensor in entered], threads=self._sink.threads)
-        weights = summarize_many({n: local_part(one)[0] for n, one in parameters}, threads=self._sink.threads)
-        return {
-            "module": name,
-            "module_type": type(module).__name__,
-            # Otherwise the fault lies before it: in the data, or in a module that nobody looked at.
-            "first": not inputs.nonfinite,
-            "outputs": [described(name, one) for one in outputs],
-            "inputs": [described(f"input{part}", one) for (part, _), one in zip(entered, inputs, strict=True)],
-            "parameters_not_finite": [n for n, one in zip(weights.names or (), weights, strict=True) if one.nonfinite],
-        }
 
     def _gradient(self, name: str, gradient: torch.Tensor) -> None:
         """Autograd has the gradient of a module's output: the first that is not finite comes from what lies behind."""
@@ -280,7 +282,14 @@ class ModuleCapture:
     def _check_gradient(self, name: str, gradient: torch.Tensor) -> None:
         if not self._origin.is_news("backward"):
             return
-        (summary,) = summarize_many([local_part(gradient)[0]], threads=self._sink.threads)
+        self._sink.look([local_part(gradient)[0]], lambda rows: self._judge_gradient(name, rows[0]))
+
+    def _forget_gradient(self) -> None:
+        self._last_gradient = None
+
+    def _judge_gradient(self, name: str, summary: Summary) -> None:
+        if not self._origin.is_news("backward"):
+            return
         if not summary.nonfinite:
             self._last_gradient = (name, summary)
             return
@@ -292,10 +301,8 @@ class ModuleCapture:
         self._origin.report("backward", data)
 
 
-def _named(given: Any) -> dict[Any, Any]:
-    """What a module is called with, by position or keyword."""
-    arguments, keywords = given
-    return {**dict(enumerate(arguments)), **keywords}
+def _on_device(value: object) -> bool:
+    return any(on_device(tensor) for _, tensor in tensors_in(value))
 
 
 def _local(value: object) -> object:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tensometer._core import summarize
+from tensometer._core import Summary
+from tensometer.capture.sink import Sink
 
 
 def padding_token(model: nn.Module) -> int | None:
@@ -15,10 +16,15 @@ def padding_token(model: nn.Module) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def padding_shares(inputs: Sequence[tuple[str, torch.Tensor]], token: int) -> dict[str, float]:
-    """Of the inputs that are sequences of whole numbers, by NAME/padding, which share is the token."""
-    return {
-        f"{name}/padding": summarize(tensor == token, threads=1).mean
-        for name, tensor in inputs
-        if tensor.dim() > 1 and tensor.numel() and tensor.dtype in (torch.int64, torch.int32)
-    }
+def take_padding_shares(inputs: Sequence[tuple[str, torch.Tensor]], token: int, sink: Sink, phase: str) -> None:
+    """Of the inputs that are sequences of whole numbers, keep by NAME/padding which share is the token."""
+    names, tensors = [], []
+    for name, tensor in inputs:
+        if tensor.dim() > 1 and tensor.numel() and tensor.dtype in (torch.int64, torch.int32):
+            names.append(f"{name}/padding")
+            tensors.append(tensor == token)
+
+    def keep(rows: Sequence[Summary]) -> None:
+        sink.take_scalars("inputs", {name: one.mean for name, one in zip(names, rows, strict=True)}, phase)
+
+    sink.look(tensors, keep)

@@ -1,14 +1,17 @@
 """What an optimizer really changed: weights before and after its step."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
 import torch
 
 from tensometer._core import SummaryTable, UpdateTracker
+from tensometer.capture.batches import on_device
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_parameters import Parameter
+from tensometer.capture.torch_updates_on_device import UpdatesOnDevice
 from tensometer.store import TensorKey
 
 # float64 differences stay float64; the others are computed, and kept, in float32.
@@ -28,6 +31,7 @@ class UpdateCapture:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._tracker = UpdateTracker()
+        self._on_device: UpdatesOnDevice | None = None
         self._parameters: list[Parameter] = []
         self._keys: list[TensorKey] = []
         self._waiting = False
@@ -39,10 +43,18 @@ class UpdateCapture:
         parts = [(one, *_part(one)) for one in parameters if one.tensor.requires_grad]
         kept = [part for part in parts if self._sink.takes(part[1])]
         names = [key.name for _, key, _ in kept]
+        keys, tensors = [key for _, key, _ in kept], [tensor for _, _, tensor in kept]
         if names != [key.name for key in self._keys]:
             self._tracker = UpdateTracker()
-        self._parameters, self._keys = [one for one, _, _ in kept], [key for _, key, _ in kept]
-        self._tracker.before([tensor for _, _, tensor in kept], threads=self._sink.threads)
+        if not any(map(on_device, tensors)):
+            self._on_device = None
+        elif self._on_device is None or keys != self._keys:
+            self._on_device = UpdatesOnDevice(tensors)
+        self._parameters, self._keys = [one for one, _, _ in kept], keys
+        if self._on_device is None:
+            self._tracker.before(tensors, threads=self._sink.threads)
+        else:
+            self._on_device.before(tensors)
         self._waiting = True
         self._phase = self._sink.phase_of(training=True)
 
@@ -58,20 +70,29 @@ class UpdateCapture:
         others = [old.name for (key, _), old in zip(parts, self._keys, strict=True) if key != old]
         if others:
             raise ValueError(f"updates: {', '.join(others)} changed dtype or shape after the optimizer's step")
-        keys, columns = self._keys, dict[str, Any]()
+        keys, phase = self._keys, self._phase
+        tensors = [tensor for _, tensor in parts]
+        if self._on_device is not None:
+            self._sink.take_compared(
+                keys, self._on_device.differences, phase, partial(self._on_device.after, tensors), self._tell
+            )
+            return
+        columns = dict[str, Any]()
 
         def summarize(_: Sequence[Any], **settings: Any) -> SummaryTable:
-            table, found = self._tracker.after([tensor for _, tensor in parts], **settings)
+            table, found = self._tracker.after(tensors, **settings)
             columns.update(found)
             return table
 
         differences = _Differences(self._tracker, len(keys))
-        if not self._sink.take(keys, differences, self._phase, summarize=summarize):
-            return
+        if self._sink.take(keys, differences, phase, summarize=summarize):
+            self._tell(keys, columns, phase)
+
+    def _tell(self, keys: Sequence[TensorKey], columns: dict[str, Any], phase: str) -> None:
         for suffix in ("ratio", "changed_fraction", "cosine"):
             known = ~np.isnan(columns[suffix])
             told = keys if known.all() else [key for key, there in zip(keys, known.tolist(), strict=True) if there]
-            self._sink.take_derived(told, suffix, columns[suffix][known].tolist(), self._phase)
+            self._sink.take_derived(told, suffix, columns[suffix][known].tolist(), phase)
 
 
 def _part(parameter: Parameter) -> tuple[TensorKey, torch.Tensor]:

@@ -1,0 +1,152 @@
+"""Where tensors are summarised: at once on the CPU, and on a CUDA device behind what its stream is at."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tensometer._core import PendingUpdates, Summary, SummaryTable, summarize_many
+from tensometer.capture.batches import Awaited, Batch, Batches, Options, any_on_device
+from tensometer.capture.in_flight import InFlight
+from tensometer.capture.step import CapturedStep
+
+# Called with a table, and which of the tensors its rows are of.
+UseRows = Callable[[SummaryTable, Sequence[int]], None]
+
+
+class Reducer:
+    """Part of a collector: holds what lies on devices for few submits, and does in order what is done with its rows.
+
+    step: the number of the one in progress.
+    """
+
+    def __init__(self, step: int, *, threads: int | None) -> None:
+        self._now = CapturedStep(step)
+        self._batches = Batches(self.failed)
+        self._in_flight = InFlight(self._guard_in, self.failed)
+        self._threads = threads
+
+    def guard(self, work: Callable[[], None]) -> None:
+        """Run a piece of capture so that no error of it reaches the training loop."""
+        raise NotImplementedError
+
+    def failed(self, error: Exception, what: str = "") -> None:
+        """Tell of an error of capture."""
+        raise NotImplementedError
+
+    @property
+    def step(self) -> int:
+        """Number of the step in progress, or of the one whose rows have come; see Sink."""
+        return self._now.number
+
+    def renumber(self, number: int) -> None:
+        """Number the step in progress."""
+        self._now.number = number
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of the engine; see Sink."""
+        return self._threads
+
+    @property
+    def dropped(self) -> int:
+        """Summaries of tensors whose device was too far behind."""
+        return self._batches.dropped
+
+    def hold(self, tensors: Sequence[Any], names: Sequence[str], options: Options, use: UseRows) -> None:
+        """Hold tensors of which some lie on a device, for the next submit; names as Batch.add has them."""
+        batch = self._batches.batch(options)
+        numbers = [self._batches.add(batch, one, name) for one, name in zip(tensors, names, strict=True)]
+        self._await(batch, numbers, use)
+
+    def hold_units(self, tensor: Any, axis: int, name: str, options: Options, use: UseRows) -> None:
+        """The same of the units of a tensor, which lie along a dimension."""
+        batch = self._batches.batch(options)
+        self._await(batch, self._batches.add_units(batch, tensor, axis, name), use)
+
+    def _await(self, batch: Batch, numbers: Sequence[int], use: UseRows) -> None:
+        def there() -> None:
+            places = {place: at for at, place in enumerate(batch.places(numbers)) if place is not None}
+            if batch.table is not None and places:
+                first = min(places)
+                use(batch.table.part(first, first + len(places)), list(places.values()))
+
+        self._in_flight.wait_with(self._now, batch, there)
+
+    def await_other(self, submit: Callable[[], PendingUpdates | None], rows: int, use: Callable[[Any], None]) -> bool:
+        """Submit at once what is no summary, of so many rows; False if there was no slot."""
+        pending = None if self._in_flight.is_full else submit()
+        if pending is None:
+            self._batches.drop(rows)
+            return False
+        awaited = Awaited(pending)
+
+        def there() -> None:
+            if awaited.found is not None:
+                use(awaited.found)
+
+        self._in_flight.wait_with(self._now, awaited, there)
+        return True
+
+    def look(self, tensors: Sequence[Any], use: Callable[[Sequence[Summary]], None]) -> None:
+        """Summarise tensors of which nothing is kept; see Sink."""
+        if not any(map(any_on_device, tensors)):
+            rows = list(summarize_many(tensors, threads=self._threads))
+            self.after(lambda: use(rows))
+            return
+        batch = self._batches.any()
+        known = [batch.known(tensor) for tensor in tensors]
+        numbers = [batch.add(one) if at is None else at for at, one in zip(known, tensors, strict=True)]
+
+        def there() -> None:
+            table, places = batch.table, [at for at in batch.places(numbers) if at is not None]
+            if table is not None and len(places) == len(numbers):
+                use([table[at] for at in places])
+
+        self._in_flight.wait_with(self._now, batch, there)
+
+    def reduce(self, tensors: Sequence[Any], use: Callable[[SummaryTable], None]) -> None:
+        """The same, for what is done with a whole table."""
+        if not any(map(any_on_device, tensors)):
+            table = summarize_many(tensors, threads=self._threads)
+            self.after(lambda: use(table))
+            return
+
+        def all_there(table: SummaryTable, places: Sequence[int]) -> None:
+            if len(places) == len(tensors):
+                use(table)
+
+        self.hold(tensors, [""] * len(tensors), Options(), all_there)
+
+    def submit(self) -> None:
+        """Let devices begin with what is held."""
+        self._batches.submit(self._threads, full=self._in_flight.is_full)
+
+    def keep_copy(self, tensor: Any) -> None:
+        """A tensor is about to be changed in place."""
+        self._batches.copy(tensor)
+
+    def after(self, work: Callable[[], None]) -> None:
+        """Do something once what was taken before is there: at once, if it is."""
+        self._in_flight.after(self._now, work)
+
+    def next_step(self) -> None:
+        """Go on with another step."""
+        self.submit()
+        self._in_flight.add(self._now)
+        self._now = CapturedStep(self._now.number + 1)
+
+    def collect(self) -> None:
+        """Go on with steps of which more is there by now. Never waits."""
+        self._in_flight.collect()
+
+    def wait(self, seconds: float | None = None, *, lose: bool = False) -> bool:
+        """Submit, and wait until all is done, also of the step in progress; as InFlight.wait."""
+        self.submit()
+        return self._in_flight.wait(self._now, seconds, lose=lose)
+
+    def _guard_in(self, step: CapturedStep, work: Callable[[], None]) -> None:
+        """Run a piece of work of a step that may be over by now."""
+        present, self._now = self._now, step
+        try:
+            self.guard(work)
+        finally:
+            self._now = present
