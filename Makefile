@@ -44,11 +44,15 @@ needs = @for p in $(1); do command -v $$p >/dev/null || { \
 	echo "make $@: $$p not found; on Debian: apt-get install $(2)" >&2; exit 1; }; done
 # For programs built with AddressSanitizer and UndefinedBehaviorSanitizer.
 ASAN := ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+# setarch -R: ThreadSanitizer of GCC 12 and Clang 14 gives up where the kernel randomises 32 bits of addresses.
+TSAN := TSAN_OPTIONS=halt_on_error=1 setarch -R
+# Which nvcc there is, if any.
+FIND_NVCC := $(PY) tests/cuda/nvcc.py
 
-# core_build(folder under build/, CMake options): builds core_tests there, warnings as errors.
+# core_build(folder under build/, target, CMake options): builds the target there, warnings as errors.
 define core_build
-@cmake -S . -B build/$(1) -G Ninja --log-level=WARNING -DTENSOMETER_TESTS=ON -DTENSOMETER_WERROR=ON $(2) >/dev/null
-@cmake --build build/$(1) -- --quiet
+@cmake -S . -B build/$(1) -G Ninja --log-level=WARNING -DTENSOMETER_TESTS=ON -DTENSOMETER_WERROR=ON $(3) >/dev/null
+@cmake --build build/$(1) --target $(2) -- --quiet
 endef
 
 help:  ## this list
@@ -101,11 +105,16 @@ wheel-check: wheel  ## the wheel works in an empty environment beside numpy and 
 	@build/wheel-check/bin/python -m pip --disable-pip-version-check -q install dist/*.whl
 	@cd build/wheel-check && bin/python -I $(CURDIR)/tests/wheel_check.py
 
-sdist-check: sdist  ## the source archive builds by itself
+# Without the CUDA kernels, as where there is no nvcc.
+sdist-check: sdist  ## the source archive builds by itself, and without nvcc
 	$(call say,sdist-check: a wheel from the source archive alone)
 	@rm -rf build/sdist-check && mkdir -p build/sdist-check
-	@$(PIP) wheel --no-deps -w build/sdist-check dist/*.tar.gz
+	@$(PIP) wheel --no-deps --config-settings=cmake.define.TENSOMETER_CUDA=OFF -w build/sdist-check dist/*.tar.gz
 	@ls build/sdist-check/*.whl
+	@$(PY) -m venv build/sdist-check/venv
+	@build/sdist-check/venv/bin/python -m pip --disable-pip-version-check -q install build/sdist-check/*.whl
+	@cd build/sdist-check && venv/bin/python -I -m tensometer.cuda | tee told || true
+	@grep -q 'no CUDA kernels: it was made where there was no nvcc' build/sdist-check/told
 
 lint: $(STAMPS)/dev  ## ruff and clang-format, changing nothing
 	$(call say,lint: ruff and clang-format)
@@ -124,57 +133,67 @@ types: $(STAMPS)/package $(STAMPS)/dev  ## mypy --strict
 
 core-test: $(STAMPS)/build  ## the C++ tests of the core, without Python
 	$(call say,core-test: build/core)
-	$(call core_build,core,)
+	$(call core_build,core,core_tests,)
 	@build/core/core_tests $(CORE_ARGS)
 
-# Under ThreadSanitizer what takes minutes is left out: it sees a race in any block of each kind.
-cuda-test: $(STAMPS)/build  ## the CUDA kernels emulated on the CPU, and their launcher over a driver that is a fake; sanitizers too
+# Layers as in ARCHITECTURE.md. Under ThreadSanitizer what takes minutes is left out: it sees a race in any block of each kind.
+# AddressSanitizer without what $(ASAN) asks for: stacks that are kept, of each thread of each block, take four times as long.
+cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launcher without a GPU: emulated, interpreted, over a fake driver; planted bugs
 	$(call say,cuda-test: build/core)
-	$(call core_build,core,-DTENSOMETER_CUDA_TESTS=ON)
+	@$(FIND_NVCC) || { $(MAKE) --no-print-directory $(STAMPS)/nvcc; $(FIND_NVCC); }
+	$(call core_build,core,cuda_all,-Wno-unused-cli -DCMAKE_PREFIX_PATH="$$(dirname "$$($(FIND_NVCC))")/..")
+	$(call say,layer A: the kernels emulated)
 	@build/core/cuda_tests $(CUDA_ARGS)
+	$(call say,layer A: under AddressSanitizer and UndefinedBehaviorSanitizer)
+	@build/core/asan/cuda_tests --quick $(CUDA_ARGS)
+	$(call say,layer A: under ThreadSanitizer)
+	@$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)
+	$(call say,layer B: the PTX of the kernels interpreted)
+	@$(PY) -m pytest -q tests/cuda/test_ptx*.py
+	$(call say,layer C: the launcher over a driver that is a fake)
 	@build/core/launcher_tests $(CUDA_ARGS)
-	$(call say,cuda-test: build/asan)
-	$(call core_build,asan,-DTENSOMETER_SANITIZE=address -DTENSOMETER_CUDA_TESTS=ON)
-	@$(ASAN) build/asan/cuda_tests --quick $(CUDA_ARGS)
-	@$(ASAN) build/asan/launcher_tests --quick $(CUDA_ARGS)
-	$(call say,cuda-test: build/tsan)
-	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread -DTENSOMETER_CUDA_TESTS=ON)
-	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/cuda_tests --quick any_order scaled $(CUDA_ARGS)
+	$(call say,layer C: under AddressSanitizer and UndefinedBehaviorSanitizer)
+	@build/core/asan/launcher_tests --quick $(CUDA_ARGS)
+	$(call say,layer C: the Python package over it)
+	@$(PY) -m pytest -q tests/cuda/test_cuda_*.py
+	$(call say,layer D: registers and instructions of every architecture)
+	@$(PY) -m pytest -q tests/cuda/test_static.py
+	$(call say,planted bugs: each is found by the layer that must)
+	@$(PY) -m pytest -v tests/cuda/test_planted.py
 
 asan: $(STAMPS)/build  ## core-test under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call say,asan: build/asan)
-	$(call core_build,asan,-DTENSOMETER_SANITIZE=address)
+	$(call core_build,asan,core_tests,-DTENSOMETER_SANITIZE=address)
 	@$(ASAN) build/asan/core_tests --quick $(CORE_ARGS)
 
-# setarch -R: ThreadSanitizer of GCC 12 and Clang 14 gives up where the kernel randomises 32 bits of addresses.
 tsan: $(STAMPS)/build  ## core-test under ThreadSanitizer
 	$(call say,tsan: build/tsan)
-	$(call core_build,tsan,-DTENSOMETER_SANITIZE=thread)
-	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/core_tests $(NO_FORK_ARGS) $(CORE_ARGS)
+	$(call core_build,tsan,core_tests,-DTENSOMETER_SANITIZE=thread)
+	@$(TSAN) build/tsan/core_tests $(NO_FORK_ARGS) $(CORE_ARGS)
 
 gcc: $(STAMPS)/build  ## core-test built with g++, warnings as errors
 	$(call needs,$(GXX),g++)
 	$(call say,gcc: $(GXX) in build/gcc)
-	$(call core_build,gcc,-DCMAKE_CXX_COMPILER=$(GXX))
+	$(call core_build,gcc,core_tests,-DCMAKE_CXX_COMPILER=$(GXX))
 	@build/gcc/core_tests $(CORE_ARGS)
 
 clang: $(STAMPS)/build  ## core-test built with clang++, warnings as errors
 	$(call needs,$(CLANGXX),clang-14)
 	$(call say,clang: $(CLANGXX) in build/clang)
-	$(call core_build,clang,-DCMAKE_CXX_COMPILER=$(CLANGXX))
+	$(call core_build,clang,core_tests,-DCMAKE_CXX_COMPILER=$(CLANGXX))
 	@build/clang/core_tests $(CORE_ARGS)
 
 aarch64: $(STAMPS)/build  ## core-test cross-compiled for aarch64 and run under QEMU
 	$(call needs,$(AARCH64_GXX) qemu-aarch64,g++-aarch64-linux-gnu qemu-user)
 	$(call say,aarch64: $(AARCH64_GXX) in build/aarch64, run by qemu-aarch64)
-	$(call core_build,aarch64,-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	$(call core_build,aarch64,core_tests,-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 		-DCMAKE_CXX_COMPILER=$(AARCH64_GXX))
 	@qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/core_tests $(NO_FORK_ARGS) --isas=neon $(CORE_ARGS)
 
 isas-qemu: $(STAMPS)/build  ## core-test on emulated machines without AVX-512 and without AVX2
 	$(call needs,qemu-x86_64,qemu-user)
 	$(call say,isas-qemu: build/core under qemu-x86_64)
-	$(call core_build,core,)
+	$(call core_build,core,core_tests,)
 	@qemu-x86_64 -cpu Nehalem build/core/core_tests $(NO_FORK_ARGS) --isas=baseline $(CORE_ARGS)
 	@qemu-x86_64 -cpu $(QEMU_HASWELL) build/core/core_tests $(NO_FORK_ARGS) --isas=baseline,avx2 $(CORE_ARGS)
 
@@ -204,7 +223,7 @@ $(STAMPS)/package: $(STAMPS)/build $(CORE)
 	@$(PIP) install --no-build-isolation --config-settings=build-dir=build/python -e '.[scan]'
 	@touch $@
 
-$(STAMPS)/dev $(STAMPS)/bench $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
+$(STAMPS)/dev $(STAMPS)/bench $(STAMPS)/demo $(STAMPS)/nvcc: $(STAMPS)/venv pyproject.toml
 	$(call say,tools of the extra [$(@F)])
 	@$(call extra,$(@F))
 	@$(PIP) install -r $@.txt

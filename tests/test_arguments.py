@@ -80,13 +80,20 @@ def test_no_tensors(argument: str, call: Callable[[Any], object], wrong: object)
         assert f"{type(wrong).__name__} is not a tensor" in message
 
 
-@pytest.mark.parametrize("wrong", [OnDevice(2), OnDevice(10), OnDevice(99), CudaArray()])
+@pytest.mark.parametrize("wrong", [OnDevice(10), OnDevice(99)])
 @pytest.mark.parametrize(("argument", "call"), CALLS.values(), ids=CALLS)
 def test_other_devices(argument: str, call: Callable[[Any], object], wrong: object) -> None:
-    with pytest.raises(
-        ValueError, match=rf"{re.escape(argument)}: lies on .*; this build reduces tensors in CPU memory"
-    ):
+    words = "tensors in CPU memory and on CUDA devices are reduced"
+    with pytest.raises(ValueError, match=rf"^{re.escape(argument)}: lies on .*; {words}"):
         call(wrong)
+
+
+@pytest.mark.parametrize(("argument", "call"), CALLS.values(), ids=CALLS)
+def test_cuda_without_a_driver(argument: str, call: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    del argument
+    monkeypatch.setenv("TENSOMETER_LIBCUDA", "/nowhere/libcuda.so.1")
+    with pytest.raises(RuntimeError, match=r"^cuda: no driver: /nowhere/libcuda\.so\.1"):
+        call(CudaArray())
 
 
 class NoDict:

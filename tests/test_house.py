@@ -22,13 +22,14 @@ PACKAGE = ROOT / "python" / "tensometer"
 # From the bottom up. A module imports from its own row, without cycles, and from rows below it.
 LAYERS = (
     {"_core"},
-    {"tensors", "summary", "extras", "names", "notices"},
+    {"tensors", "summary", "extras", "names", "notices", "cuda"},
     {"checkpoint", "store", "rules"},
     {"actions", "capture", "flags", "scan_report"},
     {"judge", "reference", "replay", "scanner", "report"},
     {"responder"},
-    {"monitor", "watch"},
+    {"monitor", "watch", "cuda"},
     {f"capture.{name}" for name in ("callbacks", "lightning", "transformers", "xgboost")},
+    {"cuda.bench_training", "cuda.bench", "cuda.__main__"},
     {"cli_output"},
     {"cli_runs", "cli_watch"},
     {"cli", "__main__"},

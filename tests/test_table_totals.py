@@ -19,3 +19,17 @@ def test_totals_of_a_table() -> None:
     assert tensometer.summarize_many([]).nbytes == 0
     with pytest.raises(TypeError, match="tables: 5 is not a SummaryTable"):
         norm([5])  # type: ignore[list-item]
+
+
+def test_a_part_of_a_table_is_a_table(rng: np.random.Generator) -> None:
+    arrays = {name: rng.standard_normal(n) for name, n in (("a", 5), ("b", 70), ("c", 3))}
+    table = tensometer.summarize_many(arrays, histogram=True, fingerprint=True)
+    part = table.part(1, 3)
+    assert part.names == ["b", "c"]
+    assert list(part) == list(table)[1:]
+    assert part.column("fingerprint").tolist() == table.column("fingerprint").tolist()[1:]
+    assert len(table.part(2, 2)) == 0
+    assert tensometer.summarize_many(list(arrays.values())).part(0, 2).names is None
+    for first, last, words in ((2, 1, "first: "), (0, 4, "last: "), (-1, 2, "first: ")):
+        with pytest.raises(ValueError, match=words):
+            table.part(first, last)

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cuda/emulation/machine.hpp"
-#include "cuda/plan.hpp"
+#include "cuda/plan_pairs.hpp"
 
 namespace tensometer::cuda {
 
@@ -16,5 +16,8 @@ struct Emulated {
 
 // Summaries as the kernels make them.
 std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const Options& options, const Emulated& how);
+
+// The same of pairs.
+std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Options& options, const Emulated& how);
 
 }  // namespace tensometer::cuda

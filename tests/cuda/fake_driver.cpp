@@ -1,7 +1,10 @@
 // libcuda.so.1 for machines without a GPU: what driver.hpp names, over a device that is emulated. An image is the words
-// "tensometer fake image"; its kernels are those of kernels.cu.
+// "tensometer fake image" or a fatbin; its kernels are those of kernels.cu.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <mutex>
+#include <tuple>
 #include <vector>
 
 #include "cuda/kernels.cu"
@@ -19,11 +22,21 @@ constexpr Status invalid_image = 200, invalid_context = 201, no_device = 100, no
                  unsupported_in_capture = 900;
 constexpr int plain_shared_bytes = 48 << 10;
 constexpr char image_tag[] = "tensometer fake image";
+constexpr std::uint32_t fatbin_tag = 0xba55ed50;
+
+bool is_image(const void* image) {
+  std::uint32_t first = 0;
+  std::memcpy(&first, image, sizeof first);
+  return first == fatbin_tag || std::memcmp(image, image_tag, sizeof image_tag - 1) == 0;
+}
 
 std::mutex mutex;
 thread_local std::vector<ContextHandle> contexts;
 thread_local unsigned capture_mode = 0;
-int shared_bytes[2] = {plain_shared_bytes, plain_shared_bytes};
+// A function's handle is its place here, from 1.
+constexpr const char* kernel_names[] = {"tensometer_reduce", "tensometer_finish", "tensometer_compare",
+                                        "tensometer_finish_pairs", "tensometer_histogram"};
+std::map<FunctionHandle, int> shared_bytes;  // of those that were given more than is plain
 
 template <class Handle>
 Handle handle(std::uintptr_t number) {
@@ -57,28 +70,41 @@ Status call(const char* name, unsigned needs, Body&& body) {
   }
 }
 
-template <class T>
-T parameter(void** parameters, unsigned index) {
-  T value;
-  std::memcpy(&value, parameters[index], sizeof value);
-  return value;
+// What a kernel is given, read now, as a driver does; the kernel runs later.
+class Parameters {
+ public:
+  explicit Parameters(void** parameters) : parameters_(parameters) {}
+  template <class T>
+  Parameters& operator>>(T& value) {
+    std::memcpy(&value, *parameters_++, sizeof value);
+    return *this;
+  }
+
+ private:
+  void** parameters_;
+};
+
+template <class... Values>
+std::function<void()> bound(void (*kernel)(Values...), void** parameters) {
+  std::tuple<Values...> values;
+  Parameters from(parameters);
+  std::apply([&](Values&... value) { (from >> ... >> value); }, values);
+  return [kernel, values] { std::apply(kernel, values); };
 }
 
-// The parameters are read now, as a driver does; the kernel runs later.
 std::function<void()> bound(FunctionHandle function, void** parameters) {
-  const auto pointer = [&](unsigned index) { return address(parameter<DevicePointer>(parameters, index)); };
-  if (function == handle<FunctionHandle>(1)) {
-    return [tensors = pointer(0), items = pointer(1), records = pointer(2), tables = pointer(3), hashes = pointer(4)] {
-      tensometer_reduce(static_cast<const Tensor*>(tensors), static_cast<const Item*>(items),
-                        static_cast<Summary*>(records), static_cast<unsigned long long*>(tables),
-                        static_cast<std::uint64_t*>(hashes));
-    };
+  switch (reinterpret_cast<std::uintptr_t>(function)) {
+  case 1:
+    return bound(&tensometer_reduce, parameters);
+  case 2:
+    return bound(&tensometer_finish, parameters);
+  case 3:
+    return bound(&tensometer_compare, parameters);
+  case 4:
+    return bound(&tensometer_finish_pairs, parameters);
+  default:
+    return bound(&tensometer_histogram, parameters);
   }
-  return [tensors = pointer(0), records = pointer(1), tables = pointer(2), hashes = pointer(3),
-          output = parameter<Output>(parameters, 4)] {
-    tensometer_finish(static_cast<const Tensor*>(tensors), static_cast<Summary*>(records),
-                      static_cast<unsigned long long*>(tables), static_cast<std::uint64_t*>(hashes), output);
-  };
 }
 
 Status named(Status status, const char** text, bool name) {
@@ -164,7 +190,7 @@ EXPORTED Status cuThreadExchangeStreamCaptureMode(unsigned* mode) {
 }
 EXPORTED Status cuModuleLoadData(ModuleHandle* out, const void* image) {
   return call("cuModuleLoadData", context | no_capture, [&](Device& device) {
-    if (std::memcmp(image, image_tag, sizeof image_tag - 1) != 0) return invalid_image;
+    if (!is_image(image)) return invalid_image;
     ++device.modules;
     *out = handle<ModuleHandle>(1);
     return Status{0};
@@ -175,16 +201,17 @@ EXPORTED Status cuModuleUnload(ModuleHandle) {
 }
 EXPORTED Status cuModuleGetFunction(FunctionHandle* out, ModuleHandle, const char* name) {
   return call("cuModuleGetFunction", context, [&](Device&) {
-    const bool reduces = std::strcmp(name, "tensometer_reduce") == 0;
-    if (!reduces && std::strcmp(name, "tensometer_finish") != 0) return not_found;
-    *out = handle<FunctionHandle>(reduces ? 1 : 2);
+    const auto* found = std::find_if(std::begin(kernel_names), std::end(kernel_names),
+                                     [&](const char* kernel) { return std::strcmp(kernel, name) == 0; });
+    if (found == std::end(kernel_names)) return not_found;
+    *out = handle<FunctionHandle>(static_cast<std::uintptr_t>(found - kernel_names) + 1);
     return Status{0};
   });
 }
 EXPORTED Status cuFuncSetAttribute(FunctionHandle function, Attribute which, int value) {
   return call("cuFuncSetAttribute", context, [&](Device&) {
     if (which != constants::function_shared_bytes) return error_invalid_value;
-    shared_bytes[function == handle<FunctionHandle>(1) ? 0 : 1] = value;
+    shared_bytes[function] = value;
     return 0u;
   });
 }
@@ -192,7 +219,8 @@ EXPORTED Status cuLaunchKernel(FunctionHandle function, unsigned x, unsigned y, 
                                unsigned threads_y, unsigned threads_z, unsigned shared, StreamHandle stream,
                                void** parameters, void**) {
   return call("cuLaunchKernel", context, [&](Device& device) {
-    const auto most = static_cast<unsigned>(shared_bytes[function == handle<FunctionHandle>(1) ? 0 : 1]);
+    const auto given = shared_bytes.find(function);
+    const auto most = static_cast<unsigned>(given == shared_bytes.end() ? plain_shared_bytes : given->second);
     if (x == 0 || y != 1 || z != 1 || threads == 0 || threads > 1024 || threads_y != 1 || threads_z != 1 ||
         shared > most) {
       return error_invalid_value;
@@ -298,8 +326,9 @@ EXPORTED Status cuStreamIsCapturing(StreamHandle stream, unsigned* state) {
 EXPORTED Status cuPointerGetAttribute(void* out, Attribute which, DevicePointer pointer) {
   return call("cuPointerGetAttribute", nothing, [&](Device& device) {
     const Pages* pages = device.find(pointer, 1, false);
-    if (pages == nullptr || which != constants::pointer_device) return error_invalid_value;
-    const int owner = static_cast<int>(pages->owner);
+    const bool known = pages != nullptr || device.settings.adopt != 0;
+    if (!known || which != constants::pointer_device) return error_invalid_value;
+    const int owner = static_cast<int>(pages != nullptr ? pages->owner : device.settings.owner);
     std::memcpy(out, &owner, sizeof owner);
     return 0u;
   });
@@ -307,22 +336,33 @@ EXPORTED Status cuPointerGetAttribute(void* out, Attribute which, DevicePointer 
 
 // For tests alone: they neither count nor fail.
 EXPORTED void tensometer_fake_reset() {
+  const std::lock_guard lock(mutex);
   Device::the().reset();
   contexts.clear();  // those that a failed call left behind
   capture_mode = 0;
 }
 EXPORTED std::uint64_t tensometer_fake_count(const char* name) {
+  const std::lock_guard lock(mutex);
   if (std::strcmp(name, "contexts") == 0) return contexts.size();  // of this thread, as is the mode
   if (std::strcmp(name, "capture mode") == 0) return capture_mode;
   return Device::the().count(name);
 }
 EXPORTED void* tensometer_fake_upload(const void* from, std::size_t bytes) {
+  const std::lock_guard lock(mutex);
   void* pointer = nullptr;
   if (Device::the().alloc(bytes, false, &pointer) != 0) return nullptr;
   Device::the().write(pointer, from, bytes);
   return pointer;
 }
-EXPORTED void tensometer_fake_free(void* pointer) { Device::the().free(pointer, false); }
+// All that is under way is done, as it is to whom waits in the order of the streams.
+EXPORTED void tensometer_fake_finish() {
+  const std::lock_guard lock(mutex);
+  Device::the().advance([] { return false; });
+}
+EXPORTED void tensometer_fake_free(void* pointer) {
+  const std::lock_guard lock(mutex);
+  Device::the().free(pointer, false);
+}
 
 #define TENSOMETER_SAME(member, symbol, parameters) static_assert(std::is_same_v<decltype(symbol), Status parameters>);
 TENSOMETER_DRIVER_FUNCTIONS(TENSOMETER_SAME)

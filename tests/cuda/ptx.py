@@ -20,7 +20,11 @@ from ptx_registers import Operands, Registers, parts_of
 
 __all__ = ["Kernel", "Memory", "Module", "PtxError", "parse"]
 
-_MEMORY = re.compile(r"(?:ld|st)(?:\.(param|global|shared))?(?:\.v([24]))?\.([usb](?:8|16|32|64)|f32|f64)")
+_MEMORY = re.compile(
+    r"(?:ld\.global\.nc|ld\.volatile\.shared|(?:ld|st)(?:\.(?:param|global|shared))?)"
+    r"(?:\.v([24]))?\.([usb](?:8|16|32|64)|f32|f64)"
+)
+_SPACE = re.compile(r"\.(param|global|shared)")
 _ATOMIC = re.compile(r"(atom|red)(?:\.(global|shared))?\.(add|min|max|and|or|xor|exch|cas)\.([usb](?:32|64))")
 _MEET = re.compile(r"bar\.sync|bar\.warp\.sync|shfl\.sync\.(?:up|down|bfly|idx)\.b32|vote\.sync\.\w+\.\w+")
 _ADDRESS = re.compile(r"\[([%\w.@$]+)(?:\+?(-?\d+))?\]")
@@ -34,6 +38,11 @@ _ATOMS: dict[str, Callable[[int, list[int]], int]] = {
     "exch": lambda old, given: given[0],
     "cas": lambda old, given: given[1] if old == given[0] else old,
 }
+
+
+def _space(opcode: str) -> str:
+    """Which memory an instruction names."""
+    return match[1] if (match := _SPACE.search(opcode)) else "generic"
 
 
 @dataclass
@@ -118,7 +127,7 @@ class Kernel:
     def _operation(self, instruction: Instruction) -> Run:
         opcode, names = instruction.opcode, instruction.operands
         if match := _MEMORY.fullmatch(opcode):
-            if match[1] == "param":
+            if _space(opcode) == "param":
                 return self._load_parameter(match, names)
             return (self._load if opcode[:2] == "ld" else self._store)(match, instruction)
         if match := _ATOMIC.fullmatch(opcode):
@@ -150,24 +159,24 @@ class Kernel:
 
     def _load_parameter(self, match: re.Match[str], names: list[str]) -> Run:
         place = _ADDRESS.fullmatch(names[1])
-        if match[2] or not place:
+        if match[1] or not place:
             raise PtxError("no parameter")
         first, size = self.entry.parameters[place[1]]
-        width, offset = WIDTHS[match[3]], int(place[2] or 0)
+        width, offset = WIDTHS[match[2]], int(place[2] or 0)
         if not 0 <= offset <= size - width or offset % width:
             raise PtxError("outside the parameter, or not aligned")
-        value = self.parameters[first + offset : first + offset + width].view(DTYPES[match[3]])
-        target = self.target(names[0], match[3])
+        value = self.parameters[first + offset : first + offset + width].view(DTYPES[match[2]])
+        target = self.target(names[0], match[2])
         return lambda mask: np.copyto(target, value, where=mask)
 
     def _vector(self, match: re.Match[str], operand: str) -> list[str]:
         names = parts_of(operand)
-        if len(names) != int(match[2] or 1):
+        if len(names) != int(match[1] or 1):
             raise PtxError("a vector of another length")
         return names
 
     def _load(self, match: re.Match[str], instruction: Instruction) -> Run:
-        names, space, kind = instruction.operands, match[1] or "generic", match[3]
+        names, space, kind = instruction.operands, _space(instruction.opcode), match[2]
         targets = [self.target(name, kind) for name in self._vector(match, names[0])]
         address, width, memory = self._address(names[1]), WIDTHS[kind], self.memory
         size = width * len(targets)
@@ -187,7 +196,7 @@ class Kernel:
         return run
 
     def _store(self, match: re.Match[str], instruction: Instruction) -> Run:
-        names, space, kind = instruction.operands, match[1] or "generic", match[3]
+        names, space, kind = instruction.operands, _space(instruction.opcode), match[2]
         sources = [self.source(name, kind) for name in self._vector(match, names[1])]
         address, width, memory = self._address(names[0]), WIDTHS[kind], self.memory
         size = width * len(sources)

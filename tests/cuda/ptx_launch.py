@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ptx import Kernel, Memory, Module
+from ptx_calls import expand
 from ptx_memory import Array
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,7 +32,17 @@ SUMMARY = np.dtype(
 )
 RESULT = np.dtype([("summary", SUMMARY), ("hash", "u8"), ("first_bin", "u8"), ("bins", "u8")], align=True)
 OUTPUT = np.dtype([("results", "u8"), ("bins", "u8"), ("used", "u8"), ("room", "u8")], align=True)
+TENSOR_PAIR = np.dtype([("tensors", TENSOR, 2), ("last", "u8")], align=True)
+PAIR_TOTALS = np.dtype(
+    [(name, "u8") for name in ("equal", "nonfinite")]
+    + [(name, "f8") for name in ("dot", "old_squares", "new_squares")]
+    + [(name, "i8") for name in ("old_exponent", "new_exponent")],
+    align=True,
+)
+PAIR_PART = np.dtype([("summary", SUMMARY), ("totals", PAIR_TOTALS), ("along_last", "f8")], align=True)
+PAIR_FOUND = np.dtype([("whole", PAIR_PART), ("first_bin", "u8"), ("bins", "u8")], align=True)
 TABLES = {"Tensor": TENSOR, "Item": ITEM, "Summary": SUMMARY, "Result": RESULT, "Output": OUTPUT}
+TABLES |= {"TensorPair": TENSOR_PAIR, "PairTotals": PAIR_TOTALS, "PairPart": PAIR_PART, "PairFound": PAIR_FOUND}
 
 
 @dataclass(frozen=True)
@@ -45,12 +56,12 @@ class Layout:
 
 def layout(folder: Path) -> Layout:
     """Asks a C++ compiler."""
-    asked = [f"sizeof({name})" for name in (*TABLES, "Shared", "FinishShared")]
+    asked = [f"sizeof({name})" for name in (*TABLES, "Shared", "FinishShared", "PairShared")]
     asked += [f"offsetof({name}, {field})" for name, table in TABLES.items() for field in table.fields or ()]
     rows = "".join(f'  std::cout << "{text} = " << {text} << "\\n";\n' for text in asked)
     source = f"""#include <cstddef>
 #include <iostream>
-#include "cuda/shared.hpp"
+#include "cuda/pair_tables.hpp"
 using namespace tensometer;
 using namespace tensometer::cuda;
 int main() {{
@@ -187,9 +198,10 @@ def _whole(x: Array) -> Array:
     return np.lib.stride_tricks.as_strided(x, (last // x.itemsize + 1,), (x.itemsize,))
 
 
-def compile_ptx(nvcc: str, folder: Path) -> str:
-    """The PTX of the kernels."""
-    target = folder / "kernels.ptx"
-    flags = ["-std=c++20", "--fmad=false", "--expt-relaxed-constexpr", "-arch=compute_75", "-ptx", f"-I{ROOT / 'csrc'}"]
+def compile_ptx(nvcc: str, folder: Path, architecture: int) -> str:
+    """The PTX of the kernels, without calls."""
+    target = folder / f"kernels_{architecture}.ptx"
+    flags = ["-std=c++20", "--fmad=false", "--expt-relaxed-constexpr", f"-arch=compute_{architecture}", "-ptx"]
+    flags += [f"-I{ROOT / 'csrc'}"]
     subprocess.run([nvcc, *flags, "-o", str(target), str(ROOT / "csrc" / "cuda" / "kernels.cu")], check=True)
-    return re.sub(r"\r\n?", "\n", target.read_text())
+    return expand(re.sub(r"\r\n?", "\n", target.read_text()))

@@ -118,6 +118,12 @@ def _convert(match: re.Match[str], o: Operands) -> Run:
     return canonical(target, assign(target, lambda: source.astype(DTYPES[to])))
 
 
+@operation(r"cvt\.f32\.f16")
+def _widen_half(match: re.Match[str], o: Operands) -> Run:
+    source, target = o.source(1, "b16"), o.target(0, "f32")
+    return canonical(target, assign(target, lambda: source.view(np.float16).astype(np.float32)))
+
+
 @functools.cache
 def _maker(opcode: str) -> tuple[Maker, re.Match[str]] | None:
     for pattern, maker in PATTERNS:

@@ -124,6 +124,34 @@ def _float_extreme(match: re.Match[str], o: Operands) -> Run:
     return canonical(target, assign(target, value))
 
 
+def _halves(o: Operands, compute: Callable[..., Array]) -> Run:
+    """Of float16 halves of words; one NaN and no other is returned."""
+    sources = [o.source(i, "u32") for i in range(1, o.count())]
+
+    def value() -> Array:
+        found = compute(*(np.ascontiguousarray(source).view(np.uint16) for source in sources))
+        return np.where(np.isnan(found.view(np.float16)), np.uint16(0x7FFF), found).view(np.uint32)
+
+    return assign(o.target(0, "b32"), value)
+
+
+@operation(r"(min|max)\.f16x2")
+def _extremes_of_halves(match: re.Match[str], o: Operands) -> Run:
+    lowest = match[1] == "min"
+
+    def compute(a: Array, b: Array) -> Array:
+        x, y = a.view(np.float16), b.view(np.float16)
+        found = (np.fmin if lowest else np.fmax)(x, y).view(np.uint16)
+        return np.where(x == y, a | b if lowest else a & b, found)  # -0 < +0
+
+    return _halves(o, compute)
+
+
+@operation(r"abs\.f16x2")
+def _size_of_halves(match: re.Match[str], o: Operands) -> Run:
+    return _halves(o, lambda a: a & np.uint16(0x7FFF))
+
+
 @operation(rf"(and|or|xor)\.{_BITS}")
 def _logic(match: re.Match[str], o: Operands) -> Run:
     return _ufunc({"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}[match[1]], match[2], o)

@@ -67,8 +67,25 @@ TEST(kernels_in_any_order_of_threads_and_blocks) {
                          wild = wild_elements<T>(block_size + 9, 4);
     const std::vector<TensorView> views = {vector_view(plain.data(), dtype, plain.size()),
                                            vector_view(wild.data(), dtype, wild.size())};
-    for (const Schedule schedule : schedules) check_views(views, everything(3), {schedule, 11, 8}, "any order");
+    for (const Schedule schedule : schedules) {
+      if (check::quick() && schedule != Schedule::random) continue;
+      check_views(views, everything(3), {schedule, 11, 8}, "any order");
+    }
   });
+}
+
+// Little of all that there is, in several items and warps: for tools that are slow.
+TEST(kernels_of_several_kinds_together) {
+  const std::size_t length = 5 * block_size + 3;
+  const std::vector<float> floats = ordinary_elements<float>(length, 14);
+  const std::vector<bfloat16> halves = wild_elements<bfloat16>(length, 15);
+  const std::vector<std::int64_t> integers = wild_elements<std::int64_t>(length, 16);
+  const std::vector<std::byte> bytes = random_bytes(length, 17);
+  check_views({vector_view(floats.data(), DType::k_float32, length),
+               vector_view(halves.data(), DType::k_bfloat16, length),
+               vector_view(integers.data(), DType::k_int64, length), vector_view(bytes.data(), DType::k_uint8, length),
+               vector_view(bytes.data() + 1, DType::k_int8, length - 1)},
+              everything(3), {Schedule::random, 7, 4}, "together");
 }
 
 // More than a group, more than a super-group's worth of records, in items of any size.

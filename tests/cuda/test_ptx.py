@@ -1,12 +1,12 @@
 """The kernels as nvcc emits them, executed instruction by instruction, against the engine on the CPU, bit for bit."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import nvcc
 import pytest
 import tensometer
 from ptx import PtxError, parse
@@ -15,8 +15,8 @@ from ptx_memory import Array
 from samples import DTYPES, sample
 from tensometer import _core
 
-NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-pytestmark = pytest.mark.skipif(NVCC is None, reason="nvcc is neither on PATH nor in /usr/local/cuda/bin")
+NVCC = nvcc.find()
+pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc: make cuda-test installs it")
 
 LENGTHS = (1, 127, 128, 129, BLOCK, BLOCK + 1, 2 * BLOCK + 5)
 MAIN = ("float32", "bfloat16", "float16", "float64", "int32", "int64", "uint8", "bool")
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(folder: Path) -> str:
     """The PTX."""
-    return compile_ptx(str(NVCC), folder)
+    return compile_ptx(str(NVCC), folder, 80)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_other_types(name: str, launcher: Launcher, rng: np.random.Generator) ->
 
 
 @pytest.mark.parametrize("kind", ["huge", "tiny", "constant", "shifted"])
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float64"])
 def test_kinds(name: str, kind: str, launcher: Launcher, rng: np.random.Generator) -> None:
-    check(launcher, [Input(name, sample(rng, name, n, kind)) for n in (130, 2 * BLOCK + 130)])
+    check(launcher, [Input(name, sample(rng, name, n, kind)) for n in (130, BLOCK + 130)])
 
 
 def at_every_position(rng: np.random.Generator, name: str, blocks: int) -> Array:
@@ -155,13 +155,13 @@ def at_every_position(rng: np.random.Generator, name: str, blocks: int) -> Array
 
 @pytest.mark.parametrize("name", FAST)
 def test_extremes_at_every_position(name: str, launcher: Launcher, rng: np.random.Generator) -> None:
-    x = at_every_position(rng, name, 128 if name == "float32" else 32)
+    x = at_every_position(rng, name, 128 if name == "float32" else 16)
     check_records(check(launcher, [Input(name, x)])[0], x)
 
 
 @pytest.mark.parametrize("name", FAST)
 def test_nonfinite_at_every_position(name: str, launcher: Launcher, rng: np.random.Generator) -> None:
-    blocks = 32
+    blocks = 32 if name == "float32" else 16
     kinds = (np.nan, np.inf, -np.inf)
     x = at_every_position(rng, name, blocks)
     for block, part in enumerate(np.split(x, blocks)):
@@ -170,6 +170,20 @@ def test_nonfinite_at_every_position(name: str, launcher: Launcher, rng: np.rand
     found = check(launcher, [Input(name, x)])[0]
     check_records(found, x)
     assert all(record["nan"] + record["posinf"] + record["neginf"] == 1 for record in found.records)
+
+
+@pytest.fixture(scope="module")
+def oldest(folder: Path, known: Layout) -> Launcher:
+    """The PTX for the oldest architecture, which has no extremes of two halves at a time."""
+    return Launcher(known, parse(compile_ptx(str(NVCC), folder, 75)))
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_oldest_architecture(name: str, oldest: Launcher, rng: np.random.Generator) -> None:
+    x = at_every_position(rng, name, 4)
+    y = at_every_position(rng, name, 4)
+    y[::1000] = np.nan
+    check(oldest, [Input(name, x), Input(name, np.abs(x) + x.dtype.type(1)), Input(name, y)])
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -195,14 +209,14 @@ def test_groups(item_blocks: int, launcher: Launcher, rng: np.random.Generator) 
 @pytest.mark.parametrize(("mode", "resolution"), [(0, 3), (1, 0), (1, 6), (2, 2), (2, 7)])
 def test_histograms(mode: int, resolution: int, launcher: Launcher, rng: np.random.Generator) -> None:
     names = ("bfloat16", "float64", "int16", "int8")
-    sizes = (24 * BLOCK + 9, BLOCK + 9, BLOCK + 9, 2 * BLOCK)
+    sizes = (20 * BLOCK + 9, BLOCK + 9, BLOCK + 9, 2 * BLOCK)
     inputs = [Input(name, sample(rng, name, n), resolution, mode) for name, n in zip(names, sizes, strict=True)]
     check(launcher, inputs, 16)
 
 
 def test_layouts(launcher: Launcher, rng: np.random.Generator) -> None:
     inputs = []
-    for name in ("float32", "float16", "complex64", "int64", "uint8"):
+    for name in ("float32", "complex64", "int64", "uint8"):
         x = sample(rng, name, 20 * 50 * 4).reshape(20, 50, 4)
         inputs.append(Input(name, x[::2, 1:40, :3], fingerprint=0))
     check(launcher, inputs)
@@ -242,8 +256,9 @@ def narrower(line: str) -> str:
 
 
 FAULTS = {
-    "max for min": (r"setp\.lt\.f32", swap("setp.lt", "setp.gt")),
-    "min for max": (r"setp\.gt\.f32", swap("setp.gt", "setp.lt")),
+    "max for min": (r"min\.f32", swap("min.f32", "max.f32")),
+    "min for max": (r"max\.f32", swap("max.f32", "min.f32")),
+    "max for min of halves": (r"min\.f16x2", swap("min.f16x2", "max.f16x2")),
     "less or equal": (r"setp\.eq\.f32", swap("setp.eq", "setp.le")),
     "dropped add": (r"add\.rn\.f32", without_addend),
     "dropped add in float64": (r"add\.rn\.f64", without_addend),
@@ -252,8 +267,8 @@ FAULTS = {
     "another shuffle": (r"shfl\.sync\.(bfly|down)\.b32", lambda line: re.sub(r"\.(bfly|down)\.", ".up.", line)),
     "no barrier": (r"bar\.sync", drop),
     "no barrier of the warp": (r"bar\.warp\.sync", drop),
-    "wrong place": (r"ld(\.global)?\.v4\.(u|f)32", beyond),
-    "misaligned": (r"ld(\.global)?\.v4\.(u|f)32", lambda line: re.sub(r"(?:\+\d+)?\];", "+4];", line)),
+    "wrong place": (r"ld\.global\.nc\.v4\.u32", beyond),
+    "misaligned": (r"ld\.global\.nc\.v4\.u32", lambda line: re.sub(r"(?:\+\d+)?\];", "+4];", line)),
     "uncounted": (r"atom\.shared\.add\.u32", drop),
     "unknown modifier": (r"mul\.rn\.f32", swap("mul.rn", "mul.rz")),
     "flushed": (r"add\.rn\.f32", swap("add.rn", "add.rn.ftz")),
@@ -268,6 +283,7 @@ def small() -> list[Input]:
         Input("float32", at_every_position(rng, "float32", 16)),
         Input("float32", sample(rng, "float32", 300, "holes")),
         Input("float64", sample(rng, "float64", 300, "holes")),
+        Input("bfloat16", at_every_position(rng, "bfloat16", 4)),
         Input("float32", -np.zeros(BLOCK, np.float32)),
         Input("uint8", sample(rng, "uint8", 300)),
     ]
@@ -307,5 +323,7 @@ def test_planted_faults(name: str, text: str, known: Layout, small: list[Input],
     places = [instruction for instruction in ran if re.fullmatch(pattern, instruction.opcode)]
     assert places
     # The last shuffles of each way are of magnitudes that decide on a pivot: a fault there seldom shows.
-    place = places[0 if "barrier" in name else len(places) // (2 if "another" in name else 3)]
+    # The first barrier of a warp guards what nothing has used before it.
+    first = 1 if name == "no barrier of the warp" else 0
+    place = places[first if "barrier" in name else len(places) // (2 if "another" in name else 3)]
     assert is_caught(faulty(text, place.line, change), known, small), place

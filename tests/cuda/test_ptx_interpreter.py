@@ -172,7 +172,7 @@ def test_threads_part_and_meet() -> None:
     [
         ("add.rn.ftz.f32 %f1, %f1, %f1;", "unknown instruction"),
         ("add.f32 %f1, %f1, %f1;", "unknown instruction"),
-        ("ld.global.nc.u32 %out, [%rd0];", "unknown instruction"),
+        ("ld.global.cv.u32 %out, [%rd0];", "unknown instruction"),
         ("ld.global.u32 %out, [%rd0+128];", "no global memory"),
         ("ld.global.u64 %rd8, [%rd0+4];", "not aligned"),
         ("ld.shared.u32 %out, [memory+1024];", "no shared memory"),

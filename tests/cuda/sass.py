@@ -1,0 +1,105 @@
+"""What nvcc makes of the kernels for one architecture: resources, and the machine's instructions, loop by loop."""
+
+import re
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import files
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+_FUNCTION = re.compile(r"\.text\.(\S+):")
+_LABEL = re.compile(r"(\.L_x_\d+):")
+_INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
+_GOAL = re.compile(r"`\((\.L_x_\d+)\)")
+_KERNEL = re.compile(
+    r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a kernel takes."""
+
+    registers: int
+    stack: int
+    spills: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """An innermost loop: its opcodes."""
+
+    opcodes: tuple[str, ...]
+
+    @cached_property
+    def operations(self) -> Counter[str]:
+        """How often each operation is there, without modifiers."""
+        return Counter(opcode.split(".")[0] for opcode in self.opcodes)
+
+    @property
+    def loads(self) -> list[str]:
+        """Loads of memory that may be global."""
+        return [opcode for opcode in self.opcodes if re.match(r"LDG?(\.|$)", opcode)]
+
+    @property
+    def wide_loads(self) -> int:
+        """Loads of 16 bytes."""
+        return sum(".128" in opcode for opcode in self.loads)
+
+
+@dataclass(frozen=True)
+class Image:
+    """The kernels of one architecture, as bytes and as instructions."""
+
+    architecture: int
+    resources: dict[str, Resources]
+    cubin: bytes
+    text: str
+
+    @cached_property
+    def loops(self) -> list[Loop]:
+        """The innermost loops of the reducing kernel."""
+        return loops(self.text, "tensometer_reduce")
+
+
+def compile_image(nvcc: str, architecture: int, folder: Path, sources: Path = ROOT / "csrc") -> Image:
+    """Compiles the kernels as they are shipped, and disassembles them."""
+    cubin = folder / f"{architecture}.cubin"
+    flags = ["-std=c++20", "--fmad=false", "--expt-relaxed-constexpr", "-O3", f"-arch=sm_{architecture}"]
+    command = [nvcc, *flags, "-cubin", "-Xptxas", "-v", f"-I{sources}", "-o", cubin, sources / "cuda" / "kernels.cu"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    resources = {
+        match["name"]: Resources(
+            int(match["registers"]), int(match["stack"]), int(match["stores"]) + int(match["loads"])
+        )
+        for match in _KERNEL.finditer(ran.stderr)
+    }
+    tool = next(file for file in files("nvidia-cuda-nvdisasm") or () if file.name == "nvdisasm").locate()
+    text = subprocess.run([str(tool), "-c", cubin], check=True, capture_output=True, text=True).stdout
+    return Image(architecture, resources, cubin.read_bytes(), text)
+
+
+def loops(text: str, function: str) -> list[Loop]:
+    """The innermost loops of a function: from where a branch goes back to, to that branch."""
+    inside = False
+    labels: dict[str, int] = {}
+    code: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if match := _FUNCTION.match(line):
+            inside = match[1] == function
+        elif inside and (match := _LABEL.match(line)):
+            labels[match[1]] = len(code)
+        elif inside and (match := _INSTRUCTION.match(line)):
+            code.append((match[1], match[2]))
+    spans = [
+        (labels[goal[1]], end)
+        for end, (opcode, operands) in enumerate(code, 1)
+        if opcode.startswith("BRA") and (goal := _GOAL.search(operands)) and labels.get(goal[1], end) < end
+    ]
+    inner = [span for span in spans if not any(o != span and span[0] <= o[0] and o[1] <= span[1] for o in spans)]
+    return [Loop(tuple(opcode for opcode, _ in code[first:end])) for first, end in sorted(inner)]

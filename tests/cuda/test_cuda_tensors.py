@@ -1,0 +1,321 @@
+"""Tensors on a device through the public names: results are the CPU's, and nothing is copied to the host for them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensometer
+from fake_cuda import CudaArray, DLPackArray, Driver, ExchangedArray, image_settings
+
+DTYPES = [
+    "float32",
+    "float64",
+    "float16",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "bool",
+    "complex64",
+    "complex128",
+]
+
+
+def _wild(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """All bit patterns that the type has, as often as chance will have them."""
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    size = np.dtype(dtype).itemsize
+    return rng.integers(0, 256, (*shape, size), dtype=np.uint8).view(dtype)[..., 0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type_is_as_on_the_cpu(fake: Driver, rng: np.random.Generator, dtype: str) -> None:
+    for shape in ((5000,), (3, 7), (1,), (0, 4), ()):
+        x = _wild(rng, dtype, shape)
+        for options in ({}, {"histogram": True}, {"histogram": "sampled", "resolution": 3}, {"fingerprint": True}):
+            assert tensometer.summarize(fake.array(x), **options) == tensometer.summarize(x, **options)
+
+
+def test_layouts_are_read_where_they_lie(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 5, 4, 3, 2)).astype(np.float32)
+    for view in (x.T, x[::2], x[:, ::-1], x[..., 1], np.broadcast_to(x[:1, :1, :1, :1], (3, 3, 3, 3, 2)), x[1:, 1:3]):
+        expected = tensometer.summarize(view, fingerprint=True)
+        assert tensometer.summarize(fake.array(view), fingerprint=True) == expected
+    with pytest.raises(ValueError, match=r"x: its strides make more than 4 dimensions of it; pass a contiguous copy"):
+        tensometer.summarize(fake.array(np.zeros((4,) * 5)[::2, ::2, ::2, ::2, ::2]))
+
+
+def test_tables_units_and_devices_mix(fake: Driver, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((40, 300)).astype(np.float32), rng.integers(-5, 5, 7)
+    named = {"device": fake.array(x), "host": x, "other stream": fake.array(y, stream=77), "empty": fake.array(x[:0])}
+    table = tensometer.summarize_many(named, histogram=True)
+    expected = tensometer.summarize_many({"a": x, "b": x, "c": y, "d": x[:0]}, histogram=True)
+    assert table.names == list(named)
+    assert list(table) == list(expected)
+    for dim in (0, 1, -1):
+        units = tensometer.summarize_units(fake.array(x), dim, histogram=True)
+        assert list(units) == list(tensometer.summarize_units(x, dim, histogram=True))
+
+
+def test_each_device_reduces_its_own(fake: Driver, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rng.standard_normal((4, 5000)).astype(np.float32)
+    arrays = []
+    for device, row in zip((0, 1, 0, 1), x, strict=True):
+        monkeypatch.setenv("TENSOMETER_FAKE", f"devices=2 owner={device}")
+        fake.reset()
+        arrays.append(fake.array(row))
+    assert list(tensometer.summarize_many(arrays)) == list(tensometer.summarize_many(x))
+    assert fake.count("cuLaunchKernel") == 2 * 2
+    array = DLPackArray(fake, x[0], device=0)
+    with pytest.raises(ValueError, match="is in the memory of CUDA device 1, not of device 0"):
+        tensometer.summarize(array)
+
+
+def test_more_than_a_submit_takes(fake: Driver, rng: np.random.Generator) -> None:
+    """Of fine histograms only so many have room at a time."""
+    x = rng.standard_normal((150, 20)).astype(np.float32)
+    arrays = [fake.array(row) for row in x]
+    assert list(tensometer.summarize_many(arrays, histogram=True)) == list(tensometer.summarize_many(x, histogram=True))
+    assert fake.count("cuLaunchKernel") == 2 * 3
+
+
+def test_only_results_are_copied_and_two_kernels_launched(fake: Driver, rng: np.random.Generator) -> None:
+    arrays = [fake.array(rng.standard_normal(n).astype(np.float32)) for n in (10, 9000, 70000)]
+    tensometer.summarize_many(arrays)
+    assert fake.count("cuLaunchKernel") == 2
+    assert fake.count("cuMemcpyDtoHAsync_v2") == 1
+
+
+def test_pending_brings_what_the_call_found(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal(5000).astype(np.float32)
+    one = tensometer.summarize_async(fake.array(x), histogram=True)
+    many = tensometer.summarize_async([fake.array(x), x])
+    named = tensometer.summarize_async({"w": fake.array(x)})
+    assert isinstance(one, tensometer.Pending)
+    assert one.result() == one.result() == tensometer.summarize(x, histogram=True)
+    assert list(many.result()) == [tensometer.summarize(x)] * 2
+    assert named.result().names == ["w"]
+    assert many.ready()
+    assert tensometer.summarize_async(x).ready()
+
+
+def test_pending_is_not_ready_before_the_device_is(
+    fake: Driver, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSOMETER_FAKE", "devices=2 late=0")
+    fake.reset()
+    x = rng.standard_normal(5000).astype(np.float32)
+    pending = tensometer.summarize_async(fake.array(x))
+    assert not pending.ready()
+    assert fake.count("cuEventSynchronize") == 0
+    fake.finish()
+    assert pending.ready()
+    assert fake.count("cuEventSynchronize") == 0
+    assert pending.result() == tensometer.summarize(x)
+
+
+def test_more_pending_than_slots(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((20, 100)).astype(np.float32)
+    pending = [tensometer.summarize_async(fake.array(row)) for row in x]
+    del pending[3:7]  # nobody asks for those
+    expected = [tensometer.summarize(row) for i, row in enumerate(x) if not 3 <= i < 7]
+    assert [p.result() for p in reversed(pending)] == expected[::-1]
+
+
+def test_a_pending_keeps_its_tensor(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal(100).astype(np.float32)
+    before = fake.count("memory")
+    pending = tensometer.summarize_async(fake.array(x))
+    assert fake.count("memory") > before
+    assert pending.result() == tensometer.summarize(x)
+    del pending
+
+
+def test_dlpack_waits_on_the_legacy_stream(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((30, 20)).astype(np.float32)
+    array = DLPackArray(fake, x.T)
+    assert tensometer.summarize(array, fingerprint=True) == tensometer.summarize(x.T, fingerprint=True)
+    assert array.streams == [1]
+
+
+def test_the_exchange_interface_brings_its_stream(
+    fake: Driver, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = rng.standard_normal((30, 20)).astype(np.float32)
+    array = ExchangedArray(fake, x[:, ::2])
+    assert tensometer.summarize(array, fingerprint=True) == tensometer.summarize(x[:, ::2], fingerprint=True)
+    monkeypatch.setenv("TENSOMETER_FAKE", "devices=2 capturing=7")
+    fake.reset()
+    with pytest.raises(RuntimeError, match="is being captured into a graph; take statistics outside of the capture"):
+        tensometer.summarize(array)
+    assert tensometer.summarize(fake.array(x, stream=8)) == tensometer.summarize(x)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shape": (2,), "strides": (1, 1)}, "1 dimensions and 2 strides"),
+        ({"typestr": "|O"}, "cannot be"),
+        ({"data": None}, "cannot be read"),
+        ({"data": (4096, False)}, "not in the memory of a CUDA device"),
+        ({"mask": 1}, "masked"),
+        ({"typestr": ">f4"}, "other byte order"),
+    ],
+)
+def test_wrong_interfaces_are_named(fake: Driver, change: dict[str, object], words: str) -> None:
+    array = fake.array(np.ones(4, np.float32))
+    array.__cuda_array_interface__.update(change)  # type: ignore[arg-type]
+    with pytest.raises((TypeError, ValueError), match=words) as caught:
+        tensometer.summarize(array)
+    assert str(caught.value).startswith("x: ")
+
+
+def test_what_takes_the_host_memory_alone_says_so(fake: Driver) -> None:
+    array = fake.array(np.ones(4, np.float32))
+    with pytest.raises(ValueError, match="x: lies on cuda:0; here only tensors in CPU memory are taken"):
+        tensometer.Accumulator().update(array)
+
+
+def _alone(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin", **image_settings(), **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+FAKE_TENSOR = """
+import numpy as np, os, sys, tensometer
+from fake_cuda import CudaArray, Driver
+driver = Driver(os.environ["TENSOMETER_LIBCUDA"])
+x = np.arange(5000, dtype=np.float32)
+array = driver.array(x)
+"""
+
+
+def test_no_driver_is_opened_for_the_cpu(fake_library: Path) -> None:
+    code = """
+import numpy as np, tensometer
+tensometer.summarize(np.ones(5)); tensometer.summarize_many([np.ones(5)]); tensometer.summarize_async(np.ones(5))
+print("libcuda" in open("/proc/self/maps").read())
+"""
+    assert _alone(code, TENSOMETER_LIBCUDA=str(fake_library)) == "False"
+
+
+def test_without_a_driver_the_reason_is_told() -> None:
+    code = """
+import tensometer
+class Array:
+    __cuda_array_interface__ = {"shape": (4,), "typestr": "<f4", "data": (4096, False), "version": 3}
+try:
+    tensometer.summarize(Array())
+except RuntimeError as error:
+    print(error)
+"""
+    assert _alone(code, TENSOMETER_LIBCUDA="/nowhere/libcuda.so.1").startswith("cuda: no driver: /nowhere/libcuda.so.1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("devices=0", "cuInit failed: CUDA_ERROR_NO_DEVICE"),
+        ("fail_at=30 error=719", "most often comes from a kernel of the program's own"),
+    ],
+)
+def test_a_device_that_fails_is_a_runtime_error(fake_library: Path, settings: str, words: str) -> None:
+    code = f"""{FAKE_TENSOR}
+for _ in range(3):
+    try:
+        print(tensometer.summarize(array) == tensometer.summarize(x))
+    except RuntimeError as error:
+        print("RuntimeError:", error)
+print(tensometer.summarize(x).count)
+"""
+    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_FAKE=settings)
+    assert words in told
+    assert told.endswith("\n5000")
+
+
+def test_without_kernels_the_reason_is_told(fake_library: Path, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"no image at all")
+    code = f"{FAKE_TENSOR}\ntry:\n    tensometer.summarize(array)\nexcept RuntimeError as error:\n    print(error)"
+    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_CUDA_IMAGE=str(tmp_path / "image"))
+    assert "cuModuleLoadData failed: CUDA_ERROR_INVALID_IMAGE" in told
+
+
+def test_every_driver_call_may_fail(fake_library: Path) -> None:
+    """Whichever does, the results before are right, what follows is told, and nothing hangs or dies."""
+    code = f"""{FAKE_TENSOR}
+import os
+for at in range(1, 100):
+    if os.fork() == 0:
+        os.environ["TENSOMETER_FAKE"] = f"fail_at={{at}} error=700"
+        driver.reset()
+        failures = 0
+        for _ in range(2):
+            try:
+                pending = tensometer.summarize_async(array, histogram=True)
+                pending.ready()
+                assert pending.result() == tensometer.summarize(x, histogram=True)
+            except RuntimeError as error:
+                assert str(error).startswith("cuda: "), error
+                failures += 1
+        print(at, failures, flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, at
+"""
+    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library))
+    failures = [int(line.split()[1]) for line in told.splitlines()]
+    assert len(failures) == 99
+    assert failures[:20] == [2] * 20
+    assert failures[-1] == 0
+
+
+def test_a_forked_child_is_told(fake_library: Path) -> None:
+    code = f"""{FAKE_TENSOR}
+tensometer.summarize(array)
+pending = tensometer.summarize_async(array)
+sys.stdout.flush()
+if os.fork() == 0:
+    for call in (lambda: tensometer.summarize(array), pending.ready, pending.result):
+        try:
+            call()
+        except RuntimeError as error:
+            print("does not survive a fork" in str(error))
+    del pending
+    print(tensometer.summarize(x).count, flush=True)
+    os._exit(0)
+os.wait()
+print(pending.result() == tensometer.summarize(x))
+"""
+    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library))
+    assert told.split() == ["True"] * 3 + ["5000", "True"]
+
+
+def test_threads_share_a_device(fake: Driver, rng: np.random.Generator) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    x = rng.standard_normal((40, 3000)).astype(np.float32)
+    arrays = [fake.array(row) for row in x]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda array: tensometer.summarize(array, histogram=True), arrays))
+    assert found == [tensometer.summarize(row, histogram=True) for row in x]
+
+
+def test_streams_have_an_order(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 3000)).astype(np.float32)
+    arrays: list[CudaArray] = [fake.array(row, stream=3 + i % 2) for i, row in enumerate(x)]
+    assert list(tensometer.summarize_many(arrays)) == list(tensometer.summarize_many(x))

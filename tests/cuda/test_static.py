@@ -1,0 +1,179 @@
+"""What the kernels take on every architecture: registers, no memory of a thread's own, instructions an element."""
+
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from nvcc import find
+from sass import ROOT, Image, Loop, compile_image
+
+NVCC = find()
+pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc; make cuda-test installs one")
+
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+REGISTERS = {
+    "tensometer_reduce": 64,
+    "tensometer_finish": 96,
+    "tensometer_compare": 80,
+    "tensometer_finish_pairs": 120,
+    "tensometer_histogram": 64,
+}
+IMAGES_BYTES = 1_500_000  # all of them, compressed
+# Instructions an element at most. Wanted were 8 of 16-bit types and 13 with a histogram, 9 of float32, 4 of bytes.
+# A pivot takes one more, to subtract it: then 16-bit types miss their goal by half an instruction.
+PER_ELEMENT = {
+    "bfloat16": 7.5,
+    "bfloat16 with a histogram": 10.5,
+    "bfloat16 with a pivot": 8.5,
+    "bfloat16 with a pivot and a histogram": 13.0,
+    "float16": 7.5,
+    "float16 with a histogram": 10.5,
+    "float16 with a pivot": 8.5,
+    "float16 with a pivot and a histogram": 13.0,
+    "float32": 8.0,
+    "float32 with a histogram": 11.0,
+    "float32 with a pivot": 9.0,
+    "float32 with a pivot and a histogram": 15.0,
+    "bytes": 4.0,
+}
+# sm_75 has no instruction for extremes of two halves at a time, which costs up to 1.5 an element.
+PER_ELEMENT_75 = PER_ELEMENT | {
+    "bfloat16": 9.0,
+    "bfloat16 with a histogram": 11.5,
+    "bfloat16 with a pivot": 10.0,
+    "bfloat16 with a pivot and a histogram": 15.0,
+    "float16": 9.0,
+    "float16 with a histogram": 11.5,
+    "float16 with a pivot": 10.0,
+    "float16 with a pivot and a histogram": 15.0,
+    "float32": 8.5,
+    "float32 with a pivot": 9.5,
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Image]]:
+    folder = tmp_path_factory.mktemp("images")
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda architecture: compile_image(str(NVCC), architecture, folder), ARCHITECTURES)
+        yield {image.architecture: image for image in found}
+
+
+def name_of(loop: Loop) -> str | None:
+    """What a loop over 16-byte loads sums or counts; None if it is neither the fast way's nor that of bytes."""
+    operations, loads = loop.operations, loop.wide_loads
+    squares, counts = operations["FMUL"], operations["ATOMS"]
+    if not loads or "DADD" in operations:
+        return None
+    half = "float16" if operations["HADD2"] else "bfloat16"
+    if squares:
+        dtype = {4: "float32", 8: half}.get(squares // loads, "?")
+        pivot = {3: "", 4: " with a pivot"}.get(operations["FADD"] // squares, "?")
+        return dtype + pivot + (" with a histogram" if counts else "")
+    return {4: "float32 counted", 8: f"{half} counted", 16: "bytes"}.get(counts // loads)
+
+
+def per_element(image: Image) -> dict[str, float]:
+    """Instructions an element of each loop; where a loop is there for more elements at a time too, of the worse."""
+    found: dict[str, float] = {}
+    for loop in image.loops:
+        if (name := name_of(loop)) is not None:
+            elements = loop.operations["FMUL"] or loop.operations["ATOMS"]  # each is squared once, or counted
+            found[name] = max(found.get(name, 0), len(loop.opcodes) / elements)
+    for dtype in ("bfloat16", "float16", "float32"):  # with a pivot, counting has a loop of its own
+        found[f"{dtype} with a pivot and a histogram"] = found[f"{dtype} with a pivot"] + found.pop(f"{dtype} counted")
+    return found
+
+
+def faults(image: Image) -> list[str]:
+    """What is not as it should be."""
+    said = []
+    if image.resources.keys() != REGISTERS.keys():
+        said.append(f"kernels {sorted(image.resources)}")
+    for name, kernel in image.resources.items():
+        if kernel.registers > REGISTERS[name]:
+            said.append(f"{name}: {kernel.registers} registers")
+        if kernel.stack or kernel.spills:
+            said.append(f"{name}: {kernel.stack} bytes of stack, {kernel.spills} of spills")
+    if re.search(r"\b(LDL|STL)\b", image.text):
+        said.append("local memory")
+    if any(len(loop.loads) != loop.wide_loads for loop in image.loops if name_of(loop) is not None):
+        said.append("a load of less than 16 bytes in a main loop")
+    wanted = PER_ELEMENT_75 if image.architecture == 75 else PER_ELEMENT
+    try:
+        found = per_element(image)
+    except KeyError as error:
+        return [*said, f"no loop of {error}"]
+    said += [f"no loop of {name}" for name in wanted if name not in found]
+    said += [f"{name}: {n:.2f} instructions an element" for name, n in found.items() if n > wanted.get(name, 0)]
+    return said
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_are_as_lean_as_they_were_made(architecture: int, images: dict[int, Image]) -> None:
+    assert faults(images[architecture]) == []
+
+
+def test_images_are_small(images: dict[int, Image]) -> None:
+    assert sum(len(zlib.compress(image.cubin, 9)) for image in images.values()) < IMAGES_BYTES
+
+
+# Planted faults.
+
+
+def test_an_array_in_memory_and_narrow_loads_are_found(tmp_path: Path) -> None:
+    sources = tmp_path / "csrc"
+    shutil.copytree(ROOT / "csrc", sources)
+    plant(sources / "cuda" / "elements.hpp", "std::bit_cast<Words>(__ldg(reinterpret_cast<const uint4*>(p)))", NARROW)
+    plant(sources / "cuda" / "careful.hpp", "value[term] = static_cast<double>(narrow);", "value[finite & 3] = narrow;")
+    said = faults(compile_image(str(NVCC), 80, tmp_path, sources))
+    assert "local memory" in said
+    assert any(re.fullmatch(r"tensometer_reduce: \d+ bytes of stack, \d+ of spills", each) for each in said), said
+    assert any(each.startswith("no loop of") for each in said), said
+
+
+NARROW = "Words{{__ldg((const unsigned*)p), __ldg((const unsigned*)p + 1), __ldg((const unsigned*)p + 2), 0}}"
+
+
+def plant(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+TEXT_FAULTS = {
+    "a load of less than 16 bytes in a main loop": (r"LDG\.E\.128", "LDG.E.64"),
+    "instructions an element": (r"(?m)^(.*\bFMUL\b.*)$", r"\1\n        /*0000*/ MOV R1, R1 ;"),
+    "local memory": (r"(?m)^(.*\bFMUL\b.*)$", r"\1\n        /*0000*/ STL [R1], R1 ;"),
+    "no loop of": (r"\bFMUL\b", "FADD"),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_FAULTS)
+def test_faults_of_the_code_are_found(name: str, images: dict[int, Image]) -> None:
+    pattern, new = TEXT_FAULTS[name]
+    image = images[90]
+    count = 1 if "load" in name or "local" in name else 0
+    where = image.text.index(".text.tensometer_reduce:")
+    if "load" in name:
+        where = image.text.index("FMUL", where)
+    text = image.text[:where] + re.sub(pattern, new, image.text[where:], count=count)
+    assert any(name in said for said in faults(replace(image, text=text)))
+
+
+def test_faults_of_the_resources_are_found(images: dict[int, Image]) -> None:
+    image = images[90]
+    kernel = image.resources["tensometer_reduce"]
+    for name, changed in {
+        "registers": replace(kernel, registers=65),
+        "bytes of stack": replace(kernel, stack=8),
+        "of spills": replace(kernel, spills=4),
+    }.items():
+        said = faults(replace(image, resources=image.resources | {"tensometer_reduce": changed}))
+        assert len(said) == 1
+        assert name in said[0]

@@ -1,0 +1,206 @@
+"""CUDA tensors of PyTorch on a machine without a GPU: their memory is the fake driver's device's.
+
+What the device is asked to do is done before the next operation of PyTorch on such tensors, as the order of a stream
+would have it. To look at an element on the host waits for the device, which is counted, and may be forbidden.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import fake_cuda
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import return_and_correct_aliasing
+from torch.utils._pytree import tree_map_only
+
+STREAM = 7
+_CODES = {torch.bfloat16: 4, torch.bool: 6}
+
+
+class Device:
+    """The one that the tensors lie on."""
+
+    driver: fake_cuda.Driver
+    forbidden = False
+    synchronised = 0
+    # Memory that queued work reads, whoever gives it back: an allocator that keeps the order of a stream does so too.
+    kept: list[Any] = []  # noqa: RUF012 - there is one device
+
+    @classmethod
+    def catch_up(cls) -> None:
+        """All that is under way is done."""
+        cls.driver.finish()
+        cls.kept = [one for one in cls.kept if one[0] == cls.launches()]
+
+    @classmethod
+    def launches(cls) -> int:
+        return cls.driver.count("cuLaunchKernel")
+
+    @classmethod
+    def keep(cls, *memory: Any) -> None:
+        """Until what is launched next is done."""
+        cls.kept.append((cls.launches(), *memory))
+
+    @classmethod
+    def synchronise(cls, what: str) -> None:
+        cls.synchronised += 1
+        assert not cls.forbidden, f"{what} waits for the device"
+        cls.catch_up()
+
+
+_WAITING = {"_local_scalar_dense", "equal", "nonzero", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
+
+
+class CudaTensor(torch.Tensor):
+    """A tensor on the device."""
+
+    inner: torch.Tensor
+    is_cuda = True
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    __dlpack_c_exchange_api__ = None
+
+    @staticmethod
+    def __new__(cls: type[CudaTensor], inner: torch.Tensor) -> CudaTensor:
+        made: CudaTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            requires_grad=inner.requires_grad,
+        )
+        made.inner = inner.detach()
+        return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda", 0)
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        Device.synchronise("repr()")
+        return f"CudaTensor({self.inner})"
+
+    def cpu(self, *_: Any) -> torch.Tensor:  # type: ignore[override]
+        Device.synchronise("cpu()")
+        return self.inner.clone()
+
+    def numpy(self, **_: Any) -> Any:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def tolist(self) -> Any:
+        Device.synchronise("tolist()")
+        return self.inner.tolist()
+
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
+    def __dlpack_device__(self) -> tuple[int, int]:  # type: ignore[override]
+        return 2, 0
+
+    def __dlpack__(self, *, stream: object = None, max_version: object = None, **_: Any) -> Any:  # type: ignore[override]
+        del max_version
+        assert stream == -1, "someone waits for a stream"
+        inner = self.inner
+        shape = (ctypes.c_int64 * inner.dim())(*inner.shape)
+        strides = (ctypes.c_int64 * inner.dim())(*inner.stride())
+        dtype = inner.dtype
+        code = _CODES.get(
+            dtype, 5 if dtype.is_complex else 2 if dtype.is_floating_point else 0 if dtype.is_signed else 1
+        )
+        exported = fake_cuda._Tensor(
+            inner.data_ptr(), 2, 0, inner.dim(), code, inner.element_size() * 8, 1, shape, strides
+        )
+        Device.keep(inner, exported, shape, strides)
+        return fake_cuda._new_capsule(ctypes.addressof(exported), b"dltensor", None)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func._schema.name.split("::")[1] in _WAITING:
+            Device.synchronise(str(func))
+        Device.catch_up()
+        inner = tree_map_only(CudaTensor, lambda one: one.inner, (args, kwargs))
+        out = func(*inner[0], **inner[1])
+        return return_and_correct_aliasing(func, args, kwargs, tree_map_only(torch.Tensor, CudaTensor, out))
+
+
+def to_device(value: Any) -> Any:
+    """A copy of a tensor; or a module, whose parameters and buffers are moved."""
+    if isinstance(value, torch.Tensor):
+        return CudaTensor(value.detach().clone())
+    assert isinstance(value, nn.Module)
+    moved: dict[int, Any] = {}
+    for module in value.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                one = moved.setdefault(id(parameter), nn.Parameter(to_device(parameter), parameter.requires_grad))
+                module._parameters[name] = one
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = to_device(buffer)
+    return value
+
+
+def host(value: torch.Tensor) -> torch.Tensor:
+    """What a tensor holds, for a test to look at when all is done."""
+    Device.catch_up()
+    return value.inner if isinstance(value, CudaTensor) else value
+
+
+@contextmanager
+def nothing_waits() -> Iterator[None]:
+    """Whoever waits for the device fails."""
+    before, Device.forbidden = Device.forbidden, True
+    waited = Device.driver.count("cuEventSynchronize")
+    try:
+        yield
+    finally:
+        Device.forbidden = before
+    assert Device.driver.count("cuEventSynchronize") == waited
+
+
+def install(driver: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on there are CUDA tensors."""
+    Device.driver, Device.forbidden, Device.synchronised = driver, False, 0
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _=None: SimpleNamespace(cuda_stream=STREAM))
+
+
+class LatePendings:
+    """Holds results back that are there, until they are released."""
+
+    def __init__(self, submit: Callable[..., Any]) -> None:
+        self._submit = submit
+        self.made: list[LatePending] = []
+        self.late = True
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        pending = self._submit(*arguments, **settings)
+        if pending is not None:
+            self.made.append(LatePending(self, pending))
+            return self.made[-1]
+        return None
+
+    def release(self, count: int | None = None) -> None:
+        """Of those that are held back, the first; or all, now and from now on."""
+        self.late = self.late and count is not None
+        held = [one for one in self.made if not one.released]
+        for one in held[:count]:
+            one.released = True
+
+
+class LatePending:
+    def __init__(self, owner: LatePendings, pending: Any) -> None:
+        self._owner, self._pending, self.released = owner, pending, not owner.late
+
+    def ready(self) -> bool:
+        return self.released and bool(self._pending.ready())
+
+    def result(self) -> Any:
+        return self._pending.result()
