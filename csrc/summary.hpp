@@ -110,9 +110,8 @@ TENSOMETER_BOTH inline void merge_moments(Summary& a, Summary b) {
   a.abs_sum += b.abs_sum;
 }
 
-// a becomes the summary of both. Exact for counts and extremes; an empty summary on either side changes nothing.
-TENSOMETER_BOTH inline void merge(Summary& a, const Summary& b) {
-  merge_moments(a, b);
+// Counts and extremes of both: behind merge_moments(), which needs to know those of a alone.
+TENSOMETER_BOTH inline void merge_counts(Summary& a, const Summary& b) {
 #define TENSOMETER_MERGE_add(name) a.name += b.name;
 #define TENSOMETER_MERGE_lower(name) a.name = std::min(a.name, b.name);
 #define TENSOMETER_MERGE_upper(name) a.name = std::max(a.name, b.name);
@@ -124,6 +123,12 @@ TENSOMETER_BOTH inline void merge(Summary& a, const Summary& b) {
 #undef TENSOMETER_MERGE_lower
 #undef TENSOMETER_MERGE_upper
 #undef TENSOMETER_MERGE_moment
+}
+
+// a becomes the summary of both. Exact for counts and extremes; an empty summary on either side changes nothing.
+TENSOMETER_BOTH inline void merge(Summary& a, const Summary& b) {
+  merge_moments(a, b);
+  merge_counts(a, b);
 }
 
 // The summary of `count` zeros: what a sparse tensor does not store.

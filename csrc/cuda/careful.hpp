@@ -90,28 +90,31 @@ struct LaneTally {
 
 // The sums of a block, which the first thread writes.
 template <class Source>
-TENSOMETER_DEVICE void sum_lanes(const CarefulBlock<Source>& block, double pivot, double scale, BlockSums& sums) {
+TENSOMETER_DEVICE void sum_lanes(const CarefulBlock<Source>& block, BlockSums& sums) {
   for (unsigned k = 0; k < 3; ++k) block.lanes[k][block.thread] = 0;
 #pragma unroll 1
   for (std::uint32_t first = 0; first < block.count; first += lane_rows * row_size) {
-    LaneTally<float> narrow;
-    LaneTally<double> full;
+    LaneTally<double> tally;  // of float32 lanes too, whose values it has exactly
 #pragma unroll 1
     for (unsigned row = 0; row < lane_rows && first + row * row_size < block.count; ++row) {
       block.read_row(first + row * row_size);
+      TENSOMETER_IN_TURN();
+      const double pivot = sums.pivot, scale = power_of_two(-sums.exponent);
       if (block.narrow) {
+        LaneTally<float> narrow = {static_cast<float>(tally.sum), static_cast<float>(tally.squares),
+                                   static_cast<float>(tally.magnitudes)};
         narrow.add_row(block, static_cast<float>(pivot), static_cast<float>(scale));
+        tally = {narrow.sum, narrow.squares, narrow.magnitudes};
       } else {
-        full.add_row(block, pivot, scale);
+        tally.add_row(block, pivot, scale);
       }
     }
-    block.lanes[0][block.thread] += block.narrow ? static_cast<double>(narrow.sum) : full.sum;
-    block.lanes[1][block.thread] += block.narrow ? static_cast<double>(narrow.squares) : full.squares;
-    block.lanes[2][block.thread] += block.narrow ? static_cast<double>(narrow.magnitudes) : full.magnitudes;
+    block.lanes[0][block.thread] += tally.sum;
+    block.lanes[1][block.thread] += tally.squares;
+    block.lanes[2][block.thread] += tally.magnitudes;
   }
   fold_lanes(block.lanes, 3, block.thread);
   if (block.thread != 0) return;
-  sums.pivot = pivot;
   sums.sum = block.lanes[0][0], sums.squares = block.lanes[1][0], sums.magnitudes = block.lanes[2][0];
 }
 
@@ -143,8 +146,10 @@ TENSOMETER_DEVICE void careful_block(const Source& elements, std::uint32_t count
   if (!count_lanes(block, sums, largest)) return;
   const int exponent = narrow ? block_exponent<float>(largest) : block_exponent<double>(largest);
   const double scale = power_of_two(-exponent);
-  if (thread == 0) sums.exponent = exponent;
-  sum_lanes(block, careful_pivot(block, scale), scale, sums);
+  const double pivot = careful_pivot(block, scale);
+  if (thread == 0) sums.exponent = exponent, sums.pivot = pivot;
+  __syncwarp(whole_warp);
+  sum_lanes(block, sums);
 }
 
 }  // namespace tensometer::cuda

@@ -20,14 +20,13 @@ extern "C" __global__ void __launch_bounds__(reduce_threads, 4)
   __syncthreads();
   if (counts_in_shared(shared.tensor)) clear_counters(counters_behind(shared), counter_count(shared.tensor));
   __syncthreads();
-  reduce_item(shared, records, tables, hashes);
-  __syncthreads();
+  reduce_item(shared, records, tables, hashes);  // all is counted where it writes its records
   if (counts_in_shared(shared.tensor)) {
     flush_counters(counters_behind(shared), counter_count(shared.tensor), tables + shared.tensor.first_counter);
   }
 }
 
-extern "C" __global__ void __launch_bounds__(finish_threads, 5)
+extern "C" __global__ void __launch_bounds__(finish_threads, 8)
     tensometer_finish(const Tensor* tensors, Summary* records, unsigned long long* tables, std::uint64_t* hashes,
                       Output output) {
   TENSOMETER_SHARED(memory);
@@ -47,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(finish_threads, 5)
   }
 }
 
-extern "C" __global__ void __launch_bounds__(reduce_threads, 3)
+extern "C" __global__ void __launch_bounds__(reduce_threads, 4)
     tensometer_compare(const TensorPair* pairs, const Item* items, PairPart* records, unsigned long long* tables) {
   TENSOMETER_SHARED(memory);
   PairShared& shared = *reinterpret_cast<PairShared*>(memory);
@@ -59,13 +58,12 @@ extern "C" __global__ void __launch_bounds__(reduce_threads, 3)
   const Tensor& tensor = shared.pair.tensors[0];
   if (counts_in_shared(shared)) clear_counters(counters_behind(shared), counters_of(tensor.resolution));
   __syncthreads();
-  compare_item(shared, tables, records);
-  __syncthreads();
+  compare_item(shared, tables, records);  // all is counted where it writes its records
   if (!counts_in_shared(shared)) return;
   flush_counters(counters_behind(shared), counters_of(tensor.resolution), tables + tensor.first_counter);
 }
 
-extern "C" __global__ void __launch_bounds__(finish_threads, 4)
+extern "C" __global__ void __launch_bounds__(finish_threads, 8)
     tensometer_finish_pairs(const TensorPair* pairs, PairPart* records, unsigned long long* tables,
                             OutputOf<PairFound> output) {
   TENSOMETER_SHARED(memory);

@@ -116,16 +116,16 @@ TENSOMETER_DEVICE float pair_pivot(const PairExchange& exchange, unsigned thread
 }
 
 template <bool updates>
-TENSOMETER_DEVICE void tally_block(PairShared& shared, std::uint64_t first, float pivot, const PairCounting& counting,
+TENSOMETER_DEVICE void tally_block(PairShared& shared, std::uint32_t b, float pivot, const PairCounting& counting,
                                    unsigned thread, PairTally<updates>& t) {
   PairExchange& exchange = shared.exchange[threadIdx.x / 32];
   float* last = nullptr;
-  if constexpr (updates) last = static_cast<float*>(shared.pair.last) + first + thread;
+  if constexpr (updates) last = static_cast<float*>(shared.pair.last) + PairBlock{shared, b}.first() + thread;
 #pragma unroll 1
   for (unsigned row = 0; row < block_size / row_size; ++row) {
     const bool single = static_cast<DType>(shared.pair.tensors[0].dtype) == DType::k_float32;
     const unsigned staged = single ? 0 : row % 2;
-    if (staged == 0) stage_both(shared, first + row * row_size, thread, exchange);
+    if (staged == 0) stage_both(shared, PairBlock{shared, b}.first() + row * row_size, thread, exchange);
     const float* x = exchange.lanes[0] + staged * row_size + thread;
     add_pairs<updates>(x, x + 2 * row_size, last, pivot, counting, t);
     if constexpr (updates) last += row_size;
@@ -142,21 +142,21 @@ TENSOMETER_DEVICE double fold_pairs(const double (&lane)[row_terms]) {
   return fold_warp((lane[0] + lane[2]) + (lane[1] + lane[3]));
 }
 
-// Of the whole block that begins at an element. False if it needs care after all; then of an update the product with the last
+// Of a whole block of the item. False if it needs care after all; then of an update the product with the last
 // one, which is now in place, is good all the same, as is what was counted.
 template <bool updates>
-TENSOMETER_DEVICE bool fast_pair(PairShared& shared, std::uint64_t first, std::uint32_t weight, unsigned thread,
-                                 PairSlot& slot) {
+TENSOMETER_DEVICE bool fast_pair(PairShared& shared, std::uint32_t b, std::uint32_t weight, unsigned thread) {
   PairExchange& exchange = shared.exchange[threadIdx.x / 32];
-  stage_both(shared, first, thread, exchange);
+  stage_both(shared, PairBlock{shared, b}.first(), thread, exchange);
   const float pivot = pair_pivot(exchange, thread);
   PairTally<updates> t;
-  tally_block<updates>(shared, first, pivot, {shared, weight}, thread, t);
+  tally_block<updates>(shared, b, pivot, {shared, weight}, thread, t);
   const double sum = fold_pairs(t.sum), old_squares = fold_pairs(t.old), fresh = updates ? 0 : fold_pairs(t.fresh);
   const double moments[3] = {fold_warp(t.wide[0]), fold_warp(t.wide[1]), fold_warp(t.wide[2])};
   const float low = lowest_of_warp(t.low), high = highest_of_warp(t.high);
   const std::uint32_t zeros = add_warp(t.counts & 0xffffu), negatives = add_warp(t.counts >> 16);
   if (thread == 0) {
+    PairSlot& slot = shared.blocks[b];
     BlockSums sums;
     sums.count = block_size, sums.zeros = zeros, sums.negatives = negatives;
     sums.min = static_cast<double>(low) + 0.0, sums.max = static_cast<double>(high) + 0.0;

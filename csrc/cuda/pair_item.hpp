@@ -1,6 +1,7 @@
 // Some blocks of a pair by one thread block: a warp takes every eighth of them.
 #pragma once
 
+#include "cuda/finish.hpp"
 #include "cuda/pair_fast.hpp"
 
 namespace tensometer::cuda {
@@ -29,12 +30,10 @@ TENSOMETER_DEVICE std::uint32_t fast_blocks_of(const PairShared& shared) {
 // The fast ones, and whether they need care after all.
 template <bool updates>
 TENSOMETER_DEVICE void compare_fast(PairShared& shared) {
-  const std::uint32_t whole = fast_blocks_of(shared);
 #pragma unroll 1
-  for (std::uint32_t b = threadIdx.x / 32; b < whole; b += reduce_warps) {
+  for (std::uint32_t b = threadIdx.x / 32; b < fast_blocks_of(shared); b += reduce_warps) {
     const PairBlock block{shared, b};
-    const bool good = fast_pair<updates>(shared, block.first(), counts_in_shared(shared) ? block.weight() : 0,
-                                         threadIdx.x % 32, shared.blocks[b]);
+    const bool good = fast_pair<updates>(shared, b, counts_in_shared(shared) ? block.weight() : 0, threadIdx.x % 32);
     if (threadIdx.x % 32 == 0) shared.careful[b] = !good;
   }
 }
@@ -88,7 +87,7 @@ TENSOMETER_DEVICE void write_parts(PairShared& shared, PairPart* records) {
   PairSlot& first = shared.blocks[0];
 #pragma unroll 1
   for (unsigned k = 1; whole && i == 0 && k < fold_width; ++k) {
-    merge(first.difference.summary, shared.blocks[k].difference.summary);
+    merge_in_turn(first.difference.summary, shared.blocks[k].difference.summary);
   }
 #pragma unroll 1
   for (unsigned k = 1; whole && i == 32 && k < fold_width; ++k) {
@@ -110,7 +109,6 @@ TENSOMETER_DEVICE void compare_item(PairShared& shared, unsigned long long* tabl
   __syncthreads();
   compare_careful(shared);
   count_rest(shared, tables);
-  __syncthreads();
   write_parts(shared, records);
 }
 
