@@ -64,6 +64,8 @@ struct Inputs {
 
   bool on_device() const;  // any of them
 };
+// How errors name one of them: tensors[3], or tensors['name'].
+std::string argument_of(const std::optional<std::vector<std::string>>& names, std::size_t index);
 // Of an iterable of tensors, or a mapping from names; TypeError otherwise, and what input_of raises.
 Inputs inputs_of(py::handle tensors, const Options& options);
 // One of them. A fingerprint is of dense tensors only: ValueError.
@@ -141,6 +143,10 @@ struct SummaryTable : Kept<SummaryTable> {
   std::optional<std::vector<std::string>> names;
   bool fingerprints = false;  // whether they were asked for
 };
+
+// Updates as Python sees them: a table of the differences, and columns of what else is known.
+struct Update;
+py::tuple tuple_of(std::vector<Update>&& updates);
 
 // A dispatched instruction set that `with isa(name):` forces.
 struct ForcedIsa {

@@ -20,7 +20,7 @@ cuda::Engine& engine_of(int device) {
 }
 
 std::vector<Part> parts_of(std::span<const SparseView> tensors, std::span<const Place> places, const Options& options,
-                           bool whole) {
+                           cuda::Room room) {
   std::map<Place, Part> by_place;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!places[i].on_device()) continue;
@@ -32,7 +32,7 @@ std::vector<Part> parts_of(std::span<const SparseView> tensors, std::span<const 
   std::vector<Part> parts;
   for (auto& [place, part] : by_place) {
     for (std::span<const TensorView> views = part.views; !views.empty();) {
-      const std::size_t size = whole ? views.size() : cuda::part_of(views, options);
+      const std::size_t size = cuda::part_of(views, options, room);
       const auto first = part.rows.end() - static_cast<std::ptrdiff_t>(views.size());
       parts.push_back({place, {first, first + static_cast<std::ptrdiff_t>(size)}, {}});
       parts.back().views.assign(views.begin(), views.begin() + static_cast<std::ptrdiff_t>(size));
@@ -81,12 +81,16 @@ KeptVector<TensorSummary> summarize_placed(std::span<const SparseView> tensors, 
                                            const Options& options) {
   KeptVector<TensorSummary> results(tensors.size());
   // The devices begin, and the host reduces its own beside them.
-  const std::vector<Part> parts = parts_of(tensors, places, options, false);
+  const std::vector<Part> parts = parts_of(tensors, places, options, cuda::Room::most);
   UnderWay tickets;
   for (const Part& part : parts) {
     const std::span<const TensorView> views = part.views;
     cuda::Engine& engine = engine_of(part.place.device);
-    tickets.push_back({&engine, engine.submit(views, options, part.place.stream)});
+    try {
+      tickets.push_back({&engine, engine.submit(views, options, part.place.stream)});
+    } catch (const cuda::TensorError& error) {
+      throw cuda::TensorError("x", part.rows[error.index], error.why);
+    }
   }
   std::vector<SparseView> here;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -151,6 +155,11 @@ py::list devices() {
   return rows;
 }
 
+int driver_version() {
+  const Unlocked unlocked;
+  return cuda::version_of(*cuda::open_driver());
+}
+
 }  // namespace
 
 void register_cuda(py::module_& m) {
@@ -158,8 +167,12 @@ void register_cuda(py::module_& m) {
         "(name, major, minor, multiprocessors) of every device, without a context on any. RuntimeError without a "
         "driver.");
   m.def(
-      "cuda_image", [] { return py::make_tuple(cuda::image().size(), cuda::image_words()); },
-      "The size of the embedded kernels in bytes, 0 if there are none, and for which architectures they are.");
+      "cuda_image", [] { return py::make_tuple(cuda::image().size(), cuda::image_words(), cuda::image_toolkit()); },
+      "The size of the embedded kernels in bytes, 0 if there are none, for which architectures they are, and which "
+      "version "
+      "of CUDA compiled them (13010 for 13.1; 0 if that is not known).");
+  m.def("cuda_driver_version", &driver_version,
+        "The version of CUDA that the driver is of, as cuda_image tells it. RuntimeError without a driver.");
 }
 
 }  // namespace tensometer

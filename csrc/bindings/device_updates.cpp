@@ -41,17 +41,19 @@ std::vector<Input> dense_of(py::handle tensors, const char* argument) {
   return inputs;
 }
 
-// By device: the streams are those of the new tensors.
+// By device, in parts that a submit takes: the streams are those of the new tensors.
 std::vector<Pairs> pairs_of(const std::vector<Input>& old_ones, const std::vector<Input>& new_ones,
-                            const std::vector<Input>& last_ones) {
+                            const std::vector<Input>& last_ones, const Options& options) {
   if (old_ones.size() != new_ones.size() || last_ones.size() != new_ones.size()) {
     throw py::value_error("old: " + std::to_string(old_ones.size()) + " tensors, new: " +
                           std::to_string(new_ones.size()) + ", last: " + std::to_string(last_ones.size()));
   }
+  const std::size_t most = cuda::most_pairs(options);
   std::vector<Pairs> all;
   for (std::size_t i = 0; i < new_ones.size(); ++i) {
     const Place place = new_ones[i].place;
-    auto at = std::find_if(all.begin(), all.end(), [&](const Pairs& pairs) { return pairs.place == place; });
+    auto at = std::find_if(all.begin(), all.end(),
+                           [&](const Pairs& pairs) { return pairs.place == place && pairs.views.size() < most; });
     if (at == all.end()) at = all.insert(all.end(), Pairs{place, {}, {}, 0});
     at->rows.push_back(i);
     at->views.push_back({old_ones[i].tensor.values, new_ones[i].tensor.values, last_ones[i].tensor.values});
@@ -115,19 +117,7 @@ class PendingUpdates {
       const Unlocked unlocked;
       take(updates);
     }
-    SummaryTable table;
-    std::vector<double> ratios, changed, cosines;
-    for (Update& update : updates) {
-      ratios.push_back(update.ratio);
-      changed.push_back(update.changed_fraction);
-      cosines.push_back(update.cosine);
-      table.rows.push_back(std::move(update.difference));
-    }
-    py::dict columns;
-    columns["ratio"] = array_of(ratios);
-    columns["changed_fraction"] = array_of(changed);
-    columns["cosine"] = array_of(cosines);
-    result_ = py::make_tuple(std::move(table), columns);
+    result_ = tuple_of(std::move(updates));
     return *result_;
   }
 
@@ -163,8 +153,8 @@ std::unique_ptr<PendingUpdates> try_compare(const std::shared_ptr<DeviceUpdates>
                                             py::handle resolution) {
   const Options options = options_of(histogram, resolution, py::bool_(false), py::none());
   const std::vector<Input> old_ones = dense_of(old_tensors, "old"), new_ones = dense_of(new_tensors, "new");
-  auto pending =
-      std::make_unique<PendingUpdates>(tracker, pairs_of(old_ones, new_ones, dense_of(last, "last")), new_ones.size());
+  auto pending = std::make_unique<PendingUpdates>(
+      tracker, pairs_of(old_ones, new_ones, dense_of(last, "last"), options), new_ones.size());
   const Unlocked unlocked;
   return pending->begin(options) ? std::move(pending) : nullptr;
 }

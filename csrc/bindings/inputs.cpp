@@ -16,6 +16,10 @@ std::string name_of_tensor(py::handle name) {
 
 }  // namespace
 
+std::string argument_of(const std::optional<std::vector<std::string>>& names, std::size_t index) {
+  return "tensors[" + (names ? "'" + (*names)[index] + "'" : std::to_string(index)) + "]";
+}
+
 bool Inputs::on_device() const {
   return std::any_of(places.begin(), places.end(), [](const Place& place) { return place.on_device(); });
 }
@@ -31,8 +35,8 @@ Input summarized_input_of(py::handle x, const Options& options, const char* argu
 
 Inputs inputs_of(py::handle tensors, const Options& options) {
   Inputs inputs;
-  const auto add = [&](py::handle x, const std::string& key) {
-    const std::string argument = "tensors[" + key + "]";
+  const auto add = [&](py::handle x) {
+    const std::string argument = argument_of(inputs.names, inputs.tensors.size());
     Input input = summarized_input_of(x, options, argument.c_str());
     inputs.tensors.push_back(std::move(input.tensor));
     inputs.places.push_back(input.place);
@@ -46,7 +50,7 @@ Inputs inputs_of(py::handle tensors, const Options& options) {
       }
       const auto pair = py::reinterpret_borrow<py::tuple>(item);
       inputs.names->push_back(name_of_tensor(pair[0]));
-      add(pair[1], "'" + inputs.names->back() + "'");
+      add(pair[1]);
     }
     return inputs;
   }
@@ -54,7 +58,7 @@ Inputs inputs_of(py::handle tensors, const Options& options) {
     throw py::type_error("tensors: " + std::string(py::str(py::type::handle_of(tensors).attr("__name__"))) +
                          " is neither an iterable nor a mapping of tensors");
   }
-  for (py::handle x : py::iter(tensors)) add(x, std::to_string(inputs.tensors.size()));
+  for (py::handle x : py::iter(tensors)) add(x);
   return inputs;
 }
 

@@ -40,10 +40,9 @@ class Pending {
 
   // Launches; false, with nothing under way, if `waits` is false and all slots of a device are taken.
   bool begin(const Options& options, bool waits) {
-    for (Part& part : parts_of(inputs_.tensors, inputs_.places, options, !waits)) {
-      cuda::Engine& engine = engine_of(part.place.device);
-      const std::optional<cuda::Ticket> ticket = waits ? engine.submit(part.views, options, part.place.stream)
-                                                       : engine.try_submit(part.views, options, part.place.stream);
+    for (Part& part :
+         parts_of(inputs_.tensors, inputs_.places, options, waits ? cuda::Room::most : cuda::Room::usual)) {
+      const std::optional<cuda::Ticket> ticket = submit(part, options, waits);
       if (!ticket) return false;
       submitted_.push_back({std::move(part), *ticket});
     }
@@ -91,6 +90,18 @@ class Pending {
   std::mutex& mutex() { return mutex_; }
 
  private:
+  std::optional<cuda::Ticket> submit(const Part& part, const Options& options, bool waits) const {
+    cuda::Engine& engine = engine_of(part.place.device);
+    const std::span<const TensorView> views = part.views;
+    try {
+      return waits ? engine.submit(views, options, part.place.stream)
+                   : engine.try_submit(views, options, part.place.stream);
+    } catch (const cuda::TensorError& error) {
+      const std::string argument = one_ ? "x" : argument_of(table_.names, part.rows[error.index]);
+      throw py::value_error(argument + ": " + error.why);
+    }
+  }
+
   Inputs inputs_;
   const bool one_;
   std::vector<Submitted> submitted_;

@@ -19,9 +19,9 @@ struct Part {
   std::vector<TensorView> views;
 };
 
-// Those that lie on devices, in parts that a submit takes; `whole`: one part a place, however large.
+// Those that lie on devices, in parts that a submit takes.
 std::vector<Part> parts_of(std::span<const SparseView> tensors, std::span<const Place> places, const Options& options,
-                           bool whole);
+                           cuda::Room room);
 
 // What a device found of a tensor, as a row; a histogram that found no room is left out.
 TensorSummary row_of(cuda::Found&& found, const SparseView& tensor);

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings.hpp"
+#include "cuda/plan.hpp"
 
 namespace tensometer {
 namespace {
@@ -38,8 +39,12 @@ SummaryTable summarize_all(py::handle tensors, py::handle histogram, py::handle 
   table.fingerprints = options.fingerprint;
   table.names = std::move(inputs.names);
   const Unlocked unlocked;
-  table.rows = inputs.on_device() ? summarize_placed(inputs.tensors, inputs.places, options)
-                                  : summarize(inputs.tensors, options);
+  try {
+    table.rows = inputs.on_device() ? summarize_placed(inputs.tensors, inputs.places, options)
+                                    : summarize(inputs.tensors, options);
+  } catch (const cuda::TensorError& error) {
+    throw py::value_error(argument_of(table.names, error.index) + ": " + error.why);
+  }
   return table;
 }
 
@@ -70,8 +75,12 @@ SummaryTable summarize_dim(py::handle x, py::handle dim_argument, py::handle his
 }  // namespace
 
 TensorSummary summary_of(const Input& input, const Options& options) {
-  if (input.place.on_device()) return std::move(summarize_placed({&input.tensor, 1}, {&input.place, 1}, options)[0]);
-  return std::move(summarize({&input.tensor, 1}, options)[0]);
+  if (!input.place.on_device()) return std::move(summarize({&input.tensor, 1}, options)[0]);
+  try {
+    return std::move(summarize_placed({&input.tensor, 1}, {&input.place, 1}, options)[0]);
+  } catch (const cuda::TensorError& error) {
+    throw py::value_error("x: " + error.why);
+  }
 }
 
 void register_reduce(py::module_& m) {

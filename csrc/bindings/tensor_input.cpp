@@ -3,9 +3,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <unordered_map>
-
 #include <vector>
 
 #include "bindings.hpp"
@@ -239,6 +239,9 @@ Input interface_input(const py::dict& interface, const char* argument) {
                           std::to_string(view.shape.size()) + " dimensions and " + std::to_string(view.strides.size()) +
                           " strides");
   }
+  if (std::any_of(view.shape.begin(), view.shape.end(), [](std::int64_t extent) { return extent < 0; })) {
+    throw py::value_error(std::string(argument) + ": its __cuda_array_interface__ has a negative extent");
+  }
   input.tensor.shape = view.shape;
   input.owner = interface;
   if (view.count() != 0) input.place.device = cuda::device_of(view.data);
@@ -280,18 +283,25 @@ bool is_readable(const Input& input) {
 
 }  // namespace
 
-Input input_of(py::handle x, const char* argument) {
+namespace {
+
+Input any_input_of(py::handle x, const char* argument) {
   if (Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
     return array_input(py::reinterpret_borrow<py::array>(x), argument);
   }
   std::optional<Input> direct = exchanged(x, argument);
-  Input input = direct ? std::move(*direct) : adapted(x, argument);
+  return direct ? std::move(*direct) : adapted(x, argument);
+}
+
+}  // namespace
+
+Input input_of(py::handle x, const char* argument) {
+  Input input = any_input_of(x, argument);
+  // A copy is made on the device, in the order of its stream.
+  if (!is_readable(input) && py::hasattr(x, "contiguous")) input = any_input_of(x.attr("contiguous")(), argument);
   if (is_readable(input)) return input;
-  if (!py::hasattr(x, "contiguous")) {
-    throw py::value_error(std::string(argument) + ": its strides make more than " + std::to_string(cuda::most_dims) +
-                          " dimensions of it; pass a contiguous copy");
-  }
-  return input_of(x.attr("contiguous")(), argument);  // on the device, in the order of its stream
+  throw py::value_error(std::string(argument) + ": its strides make more than " + std::to_string(cuda::most_dims) +
+                        " dimensions of it; pass a contiguous copy");
 }
 
 Input host_input_of(py::handle x, const char* argument) {

@@ -7,6 +7,22 @@
 
 namespace tensometer {
 
+py::tuple tuple_of(std::vector<Update>&& updates) {
+  SummaryTable table;
+  std::vector<double> ratios, changed, cosines;
+  for (Update& update : updates) {
+    ratios.push_back(update.ratio);
+    changed.push_back(update.changed_fraction);
+    cosines.push_back(update.cosine);
+    table.rows.push_back(std::move(update.difference));
+  }
+  py::dict columns;
+  columns["ratio"] = array_of(ratios);
+  columns["changed_fraction"] = array_of(changed);
+  columns["cosine"] = array_of(cosines);
+  return py::make_tuple(std::move(table), columns);
+}
+
 // Locked: another thread may call while one works without the GIL.
 class Updates {
  public:
@@ -21,23 +37,13 @@ class Updates {
   py::tuple after(py::handle tensors, py::handle histogram, py::handle resolution, py::handle threads) {
     const Options options = options_of(histogram, resolution, py::bool_(false), threads);
     const Inputs inputs(tensors);
-    SummaryTable table;
-    std::vector<double> ratios, changed, cosines;
+    std::vector<Update> updates;
     {
       const Unlocked unlocked;
       const std::lock_guard lock(mutex_);
-      for (Update& update : tracker_.after(inputs.views, options)) {
-        ratios.push_back(update.ratio);
-        changed.push_back(update.changed_fraction);
-        cosines.push_back(update.cosine);
-        table.rows.push_back(std::move(update.difference));
-      }
+      updates = tracker_.after(inputs.views, options);
     }
-    py::dict columns;
-    columns["ratio"] = array_of(ratios);
-    columns["changed_fraction"] = array_of(changed);
-    columns["cosine"] = array_of(cosines);
-    return py::make_tuple(std::move(table), columns);
+    return tuple_of(std::move(updates));
   }
 
   py::array difference(py::handle index) const {

@@ -12,7 +12,7 @@ void Binning::begin(const Context& context, Memory& memory, const TensorView& x,
   const Driver& driver = context.driver();
   const std::size_t bins = edges.size() - 1, edge_bytes = edges.size_bytes(), count_bytes = bins * sizeof(std::int64_t);
   Uniform table{};
-  table.tensor = entry(x, ElementReader(x), {}, "x");
+  table.tensor = entry(x, ElementReader(x), {}, "x", 0);
   memory.grow(here, edge_bytes + count_bytes);
   memory.grow(there, edge_bytes + count_bytes);
   if (event == nullptr) driver.call(driver.event_create, &event, constants::event_without_timing);

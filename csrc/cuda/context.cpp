@@ -93,7 +93,7 @@ Context::Context(std::shared_ptr<const Driver> driver, int device) : driver_(std
   if (attribute(*driver_, handle_, constants::device_unified_addressing) == 0) {
     throw CudaError("cuda: " + device_words(device) + " (" + facts_.name + ") has no unified addressing", 0);
   }
-  driver_->call(driver_->context_retain, &context_, handle_);
+  driver_->allocate(driver_->context_retain, &context_, handle_);
 }
 
 Context::Entered::Entered(const Context& context) : context_(context), mode_(constants::capture_relaxed) {
@@ -132,7 +132,16 @@ void Context::load(const Images& images) {
                         ")",
                     0);
   }
-  driver_->call(driver_->module_load, &module_, image.data());
+  try {
+    driver_->allocate(driver_->module_load, &module_, image.data());
+  } catch (const OutOfMemory&) {
+    throw;
+  } catch (const CudaError& error) {
+    const int version = version_of(*driver_);
+    throw CudaError(std::string(error.what()) + "; the driver is of CUDA " + std::to_string(version / 1000) + "." +
+                        std::to_string(version % 1000 / 10),
+                    error.status());
+  }
   driver_->call(driver_->module_function, &reduce_, module_, "tensometer_reduce");
   driver_->call(driver_->module_function, &finish_, module_, "tensometer_finish");
   driver_->call(driver_->module_function, &compare_, module_, "tensometer_compare");
@@ -163,13 +172,11 @@ bool Context::is_capturing(StreamHandle stream) const {
   return state != constants::capture_none;
 }
 
-void Context::check_pointer(const void* data, const std::string& name) const {
+std::string Context::elsewhere(const void* data) const {
   const std::optional<int> owner = owner_of(*driver_, data);
-  if (!owner) throw std::invalid_argument(name + " is not in the memory of a CUDA device");
-  if (*owner != device_) {
-    throw std::invalid_argument(name + " is in the memory of CUDA " + device_words(*owner) + ", not of " +
-                                device_words(device_));
-  }
+  if (!owner) return "is not in the memory of a CUDA device";
+  if (*owner == device_) return "";
+  return "is in the memory of CUDA " + device_words(*owner) + ", not of " + device_words(device_);
 }
 
 void Context::launch(FunctionHandle function, std::size_t blocks, unsigned threads, std::size_t shared_bytes,
@@ -183,7 +190,7 @@ bool Memory::grow(OnDevice& buffer, std::size_t bytes) {
   const std::size_t size = grown(bytes, buffer.bytes);
   on_device_.reserve(on_device_.size() + 1);
   DevicePointer pointer = 0;
-  driver_->call(driver_->memory_alloc, &pointer, size);
+  driver_->allocate(driver_->memory_alloc, &pointer, size);
   on_device_.push_back(pointer);
   buffer = {pointer, size};
   return true;
@@ -194,7 +201,7 @@ bool Memory::grow(Pinned& buffer, std::size_t bytes) {
   const std::size_t size = grown(bytes, buffer.bytes);
   pinned_.reserve(pinned_.size() + 1);
   void* pointer = nullptr;
-  driver_->call(driver_->host_alloc, &pointer, size, constants::host_portable | constants::host_mapped);
+  driver_->allocate(driver_->host_alloc, &pointer, size, constants::host_portable | constants::host_mapped);
   pinned_.push_back(pointer);
   buffer = {static_cast<std::byte*>(pointer), size};
   return true;

@@ -57,8 +57,8 @@ class Context {
   bool loaded() const { return module_ != nullptr; }
   void unload();
   bool is_capturing(StreamHandle stream) const;
-  // Throws std::invalid_argument for what is no memory of this device. name: of the tensor, as the error tells it.
-  void check_pointer(const void* data, const std::string& name) const;
+  // Why that is no memory of this device, as "is not in ..."; nothing if it is.
+  std::string elsewhere(const void* data) const;
 
   void launch(FunctionHandle function, std::size_t blocks, unsigned threads, std::size_t shared_bytes,
               StreamHandle stream, void** parameters) const;

@@ -61,4 +61,10 @@ std::shared_ptr<const Driver> open_driver() {
   return driver;
 }
 
+int version_of(const Driver& driver) {
+  int version = 0;
+  driver.call(driver.driver_version, &version);
+  return version;
+}
+
 }  // namespace tensometer::cuda

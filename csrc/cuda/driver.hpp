@@ -67,6 +67,7 @@ using Attribute = unsigned;  // of a device, a function, a pointer
 // X(name, what cuda.h calls it, value): the constants that are passed or looked for.
 #define TENSOMETER_DRIVER_CONSTANTS(X)                                              \
   X(error_invalid_value, CUDA_ERROR_INVALID_VALUE, 1)                               \
+  X(error_out_of_memory, CUDA_ERROR_OUT_OF_MEMORY, 2)                               \
   X(error_not_initialized, CUDA_ERROR_NOT_INITIALIZED, 3)                           \
   X(error_not_ready, CUDA_ERROR_NOT_READY, 600)                                     \
   X(error_illegal_address, CUDA_ERROR_ILLEGAL_ADDRESS, 700)                         \
@@ -105,6 +106,12 @@ class CudaError : public std::runtime_error {
   Status status_;
 };
 
+// There was no memory for something that can be asked for again.
+class OutOfMemory : public CudaError {
+ public:
+  explicit OutOfMemory(const CudaError& error) : CudaError(error) {}
+};
+
 template <class Signature>
 struct Function {
   Signature* pointer = nullptr;
@@ -121,6 +128,16 @@ struct Driver {
   void call(const Function<Signature>& function, Arguments... arguments) const {
     if (const Status status = function.pointer(arguments...); status != 0) fail(function.name, status);
   }
+  // The same of what takes memory and leaves everything as it was if there is none: OutOfMemory then.
+  template <class Signature, class... Arguments>
+  void allocate(const Function<Signature>& function, Arguments... arguments) const {
+    try {
+      call(function, arguments...);
+    } catch (const CudaError& error) {
+      if (error.status() == constants::error_out_of_memory) throw OutOfMemory(error);
+      throw;
+    }
+  }
   [[noreturn]] void fail(const char* name, Status status) const;
 };
 
@@ -131,5 +148,7 @@ void check_process();
 // Opens libcuda.so.1, or what TENSOMETER_LIBCUDA names, and initialises it. It is never closed: other code of the process may
 // use it. Throws CudaError that says what is missing.
 std::shared_ptr<const Driver> open_driver();
+// The version of CUDA that the driver is of, such as 13000 for 13.0. Throws CudaError.
+int version_of(const Driver& driver);
 
 }  // namespace tensometer::cuda

@@ -9,6 +9,8 @@ namespace {
 constexpr unsigned slots = 32;  // a training step may make several submits, and several steps be under way
 // For the counters of one submit, on the device, and its bins, pinned: 64 tensors at resolution 6, 512 at 3.
 constexpr std::uint64_t most_counter_bytes = 16 << 20;
+// Where bins have no room of their own, so that a training step stays one submit: 256 tensors at resolution 6, 2048 at 3.
+constexpr std::uint64_t most_usual_bytes = 64 << 20;
 constexpr std::size_t most_tensors = 1 << 14;
 
 }  // namespace
@@ -93,15 +95,21 @@ void Engine::collect() {
   }
 }
 
-std::size_t part_of(std::span<const TensorView> views, const Options& options) {
+std::size_t part_of(std::span<const TensorView> views, const Options& options, Room room) {
+  const std::uint64_t most_bytes = room == Room::most ? most_counter_bytes : most_usual_bytes;
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < views.size() && i < most_tensors; ++i) {
     const bool table = row(views[i].dtype).lanes == Lanes::table;
     const bool counts = table || options.histogram != HistogramMode::none;
     if (counts) bytes += (table ? byte_counters : counters_of(options.resolution)) * sizeof(std::uint64_t);
-    if (bytes > most_counter_bytes && i != 0) return i;
+    if (bytes > most_bytes && i != 0) return i;
   }
   return std::min(views.size(), most_tensors);
+}
+
+std::size_t most_pairs(const Options& options) {
+  if (options.histogram == HistogramMode::none) return most_tensors;
+  return std::max<std::size_t>(1, most_usual_bytes / (counters_of(options.resolution) * sizeof(std::uint64_t)));
 }
 
 }  // namespace tensometer::cuda

@@ -41,7 +41,10 @@ class Engine {
   std::set<Ticket> unwanted_;
 };
 
-// How many tensors from the first on one submit should take: counters and bins need memory of the device and of the host.
-std::size_t part_of(std::span<const TensorView> views, const Options& options);
+// How many tensors from the first on one submit should take: counters need memory of the device, and so do bins, where
+// there is room for most, of the host.
+std::size_t part_of(std::span<const TensorView> views, const Options& options, Room room);
+// The same of pairs, in usual room.
+std::size_t most_pairs(const Options& options);
 
 }  // namespace tensometer::cuda

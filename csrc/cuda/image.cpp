@@ -65,4 +65,11 @@ std::string_view image_words() {
 #endif
 }
 
+int image_toolkit() {
+#ifdef TENSOMETER_IMAGE_FILE
+  if (named() == nullptr) return TENSOMETER_IMAGE_TOOLKIT;
+#endif
+  return 0;
+}
+
 }  // namespace tensometer::cuda

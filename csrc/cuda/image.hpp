@@ -12,5 +12,7 @@ namespace tensometer::cuda {
 // to take instead; std::runtime_error if it cannot be read.
 std::span<const std::byte> image();
 std::string_view image_words();
+// The version of CUDA that compiled it, 1000 for each major and 10 for each minor one, as a driver tells its own; 0 if that is not known.
+int image_toolkit();
 
 }  // namespace tensometer::cuda

@@ -62,7 +62,8 @@ void Launcher::end(const CudaError& error) {
   under_way_.clear();
 }
 
-// Runs it in the context. Whatever the driver says against it is the end of this launcher.
+// Runs it in the context. Whatever the driver says against it is the end of this launcher, but that there is no memory for what
+// is not begun yet.
 template <class Body>
 auto Launcher::guarded(Body&& body) {
   try {
@@ -71,6 +72,8 @@ auto Launcher::guarded(Body&& body) {
     auto result = body();
     entered.leave();
     return result;
+  } catch (const OutOfMemory&) {
+    throw;  // other code of the process may give some back
   } catch (const CudaError& error) {
     end(error);
     throw CudaError(*broken_);
@@ -135,7 +138,7 @@ std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Op
     const bool is_new = prepared == nullptr;
     if (is_new) {
       prepared = prepare(views, options, context_->facts().concurrent(), options_.bins_per_tensor,
-                         [&](const void* data, const std::string& name) { context_->check_pointer(data, name); });
+                         [&](const void* data) { return context_->elsewhere(data); });
     }
     Slot& slot = free_slot(*prepared);
     const Driver& driver = context_->driver();
@@ -254,7 +257,7 @@ std::vector<std::int64_t> Launcher::histogram(const TensorView& x, std::span<con
     guarded([&] {
       check_stream(stream);
       if (!any) return true;
-      context_->check_pointer(x.data, "x: tensor 0");
+      if (const std::string why = context_->elsewhere(x.data); !why.empty()) throw TensorError("x", 0, why);
       binning_.begin(*context_, *memory_, x, edges, stream);
       return true;
     });

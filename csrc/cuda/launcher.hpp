@@ -34,7 +34,8 @@ struct LauncherOptions {
 };
 
 // One device. Any thread may call; the driver is not touched before the first submit. A failed CUDA call is the end: it
-// throws CudaError, and so does every later call, with the same words and without touching the driver.
+// throws CudaError, and so does every later call, with the same words and without touching the driver. Only where there is no
+// memory for a submit, that one throws OutOfMemory, and nothing of it is under way.
 class Launcher {
  public:
   Launcher(int device, Images images, LauncherOptions options = {});

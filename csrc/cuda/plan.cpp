@@ -18,11 +18,16 @@ std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) /
 
 }  // namespace
 
-Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& name) {
-  if (view.swapped) throw std::invalid_argument(name + ": a CUDA tensor in the other byte order");
+TensorError::TensorError(const std::string& argument, std::size_t number, const std::string& what)
+    : std::invalid_argument(argument + ": tensor " + std::to_string(number) + " " + what), index(number), why(what) {}
+
+Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& argument,
+             std::size_t index) {
+  if (view.swapped) throw TensorError(argument, index, "is a CUDA tensor in the other byte order");
   if (reader.dims().size() > most_dims) {
-    throw std::invalid_argument(name + ": its layout takes " + std::to_string(reader.dims().size()) +
-                                " strided dimensions, at most 4 are read where they lie; make it contiguous");
+    throw TensorError(argument, index,
+                      "has a layout of " + std::to_string(reader.dims().size()) +
+                          " strided dimensions, at most 4 are read where they lie; make it contiguous");
   }
   Tensor tensor{};
   tensor.data = view.data;
@@ -71,7 +76,7 @@ Plan plan(std::span<const TensorView> views, const Options& options, std::uint32
   Plan plan;
   std::uint64_t counters = 0;
   for (const TensorView& view : views) {
-    Tensor tensor = entry(view, ElementReader(view), options, "x");
+    Tensor tensor = entry(view, ElementReader(view), options, "x", plan.tensors.size());
     const bool table = row(view.dtype).lanes == Lanes::table;
     tensor.grouped = item_blocks == fold_width;
     tensor.first_record = plan.records;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,14 @@
 #include "reduce.hpp"
 
 namespace tensometer::cuda {
+
+// A tensor that is not taken: the one with this number of those that were given for an argument.
+class TensorError : public std::invalid_argument {
+ public:
+  TensorError(const std::string& argument, std::size_t number, const std::string& what);
+  const std::size_t index;
+  const std::string why;  // "is ..."
+};
 
 // What a launch needs. `records` and `counters` are the sizes of those tables, counters all zero before the first launch.
 struct Plan {
@@ -20,7 +29,7 @@ struct Plan {
 };
 
 // `item_blocks`: how many blocks a thread block takes at most, a power of two up to 64. With 64, whole groups become one
-// record. Throws std::invalid_argument for a view whose layout takes more than four dimensions, or swapped bytes.
+// record. Throws TensorError for a view whose layout takes more than four dimensions, or swapped bytes.
 Plan plan(std::span<const TensorView> views, const Options& options, std::uint32_t item_blocks);
 
 // How many blocks an item should have where a device runs so many thread blocks at a time: eight items for each of
@@ -33,8 +42,9 @@ TensorSummary collect(const TensorView& view, const Options& options, const Resu
 
 // What the plans of tensors and of pairs are made of.
 
-// A table's row, as the reader sees the view. `name`: the argument that errors tell of.
-Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& name);
+// A table's row, as the reader sees the view; which one of an argument's, errors tell.
+Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& argument,
+             std::size_t index);
 
 // Cuts a tensor into items, and gives each its records. How many it has.
 std::uint64_t cut(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, std::vector<Item>& items);

@@ -23,13 +23,13 @@ void check_last(const PairView& view) {
   }
 }
 
-TensorPair pair_entry(const PairView& view, const Options& options) {
+TensorPair pair_entry(const PairView& view, const Options& options, std::size_t index) {
   check_pair(view.old_view, view.new_view);
   // Laid out alike, both may be read in memory order; otherwise only logical order pairs the same elements.
   const bool alike = view.old_view.strides == view.new_view.strides;
   TensorPair pair{};
-  pair.tensors[0] = entry(view.old_view, ElementReader(view.old_view, alike), options, "old");
-  pair.tensors[1] = entry(view.new_view, ElementReader(view.new_view, alike), options, "new");
+  pair.tensors[0] = entry(view.old_view, ElementReader(view.old_view, alike), options, "old", index);
+  pair.tensors[1] = entry(view.new_view, ElementReader(view.new_view, alike), options, "new", index);
   if (view.last) {
     check_last(view);
     pair.last = const_cast<std::byte*>(view.last->data);
@@ -44,7 +44,7 @@ PairPlan plan(std::span<const PairView> views, const Options& options, std::uint
   const bool counts = options.histogram != HistogramMode::none;
   const std::uint64_t counters = counts ? counters_of(options.resolution) : 0;
   for (const PairView& view : views) {
-    TensorPair pair = pair_entry(view, options);
+    TensorPair pair = pair_entry(view, options, plan.pairs.size());
     pair.tensors[0].grouped = item_blocks == fold_width;
     pair.tensors[0].first_record = plan.records;
     pair.tensors[0].first_counter = plan.counters;

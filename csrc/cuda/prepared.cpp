@@ -43,7 +43,8 @@ void put_tables(const std::vector<Row>& rows, const std::vector<Item>& items, Pr
 }
 
 void check_view(const TensorView& view, const std::string& argument, std::size_t index, const CheckMemory& check) {
-  if (view.count() != 0) check(view.data, argument + ": tensor " + std::to_string(index));
+  if (view.count() == 0) return;
+  if (const std::string why = check(view.data); !why.empty()) throw TensorError(argument, index, why);
 }
 
 // A result's own bins; nothing if they found no room.

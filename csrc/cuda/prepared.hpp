@@ -34,8 +34,8 @@ struct Prepared {
   std::uint64_t first_room = 0, most_room = 0;  // bins
 };
 
-// Throws std::invalid_argument for memory that it may not read; the name is of a tensor.
-using CheckMemory = std::function<void(const void* data, const std::string& name)>;
+// Says why a tensor's memory may not be read, as "is not in ..."; nothing if it may.
+using CheckMemory = std::function<std::string(const void* data)>;
 
 // concurrent: thread blocks that run at a time. bins: of a histogram, for which there is room at first. Throw as plan() does.
 std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, const Options& options,

@@ -23,11 +23,11 @@ std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
 
 Settings Settings::from_environment() {
   Settings settings;
-  const std::map<std::string, long*> known = {{"devices", &settings.devices},     {"owner", &settings.owner},
-                                              {"major", &settings.major},         {"minor", &settings.minor},
-                                              {"fail_at", &settings.fail_at},     {"error", &settings.error},
-                                              {"seed", &settings.seed},           {"late", &settings.late},
-                                              {"capturing", &settings.capturing}, {"adopt", &settings.adopt}};
+  const std::map<std::string, long*> known = {
+      {"devices", &settings.devices},     {"owner", &settings.owner}, {"version", &settings.version},
+      {"major", &settings.major},         {"minor", &settings.minor}, {"fail_at", &settings.fail_at},
+      {"error", &settings.error},         {"seed", &settings.seed},   {"late", &settings.late},
+      {"capturing", &settings.capturing}, {"adopt", &settings.adopt}};
   const char* text = std::getenv("TENSOMETER_FAKE");
   std::istringstream words(text != nullptr ? text : "");
   for (std::string word; words >> word;) {

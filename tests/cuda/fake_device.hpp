@@ -23,8 +23,9 @@ struct Settings {
   long devices = 1;
   long owner = 0;  // the device that memory is allocated on from now on
   long major = 9, minor = 0;
-  long fail_at = 0;  // the driver call, from 1, that fails; 0: none
-  long error = 700;  // how it fails; from 700 to 719 every later call does too
+  long version = 13000;  // of CUDA, that the driver is of
+  long fail_at = 0;      // the driver call, from 1, that fails; 0: none
+  long error = 700;      // how it fails; from 700 to 719 every later call does too
   long seed = 0;
   long late = -1;      // a query lets at most so many operations run; -1: all that can
   long capturing = 0;  // the stream handle that is being captured; 0: none

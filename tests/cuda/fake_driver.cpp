@@ -146,7 +146,8 @@ EXPORTED Status cuInit(unsigned) {
   return call("cuInit", nothing, [](Device& device) { return device.settings.devices == 0 ? no_device : Status{0}; });
 }
 EXPORTED Status cuDriverGetVersion(int* version) {
-  return call("cuDriverGetVersion", nothing, [&](Device&) { return *version = 13000, Status{0}; });
+  return call("cuDriverGetVersion", nothing,
+              [&](Device& device) { return *version = static_cast<int>(device.settings.version), Status{0}; });
 }
 EXPORTED Status cuGetErrorName(Status status, const char** text) { return named(status, text, true); }
 EXPORTED Status cuGetErrorString(Status status, const char** text) { return named(status, text, false); }
@@ -262,6 +263,7 @@ EXPORTED Status cuMemcpyDtoHAsync_v2(void* to, DevicePointer from, std::size_t b
   return call("cuMemcpyDtoHAsync_v2", context, [&](Device& device) {
     const bool pinned = device.find(reinterpret_cast<Address>(to), bytes, true) != nullptr;
     if (!pinned || device.find(from, bytes, false) == nullptr) return error_invalid_value;
+    device.counts["bytes to the host"] += bytes;
     std::memset(to, 0x5a, bytes);  // unknown until it is done: who reads too early shall see it
     device.enqueue(stream, {[=] { std::memcpy(to, address(from), bytes); }, {}});
     return 0u;

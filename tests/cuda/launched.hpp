@@ -10,6 +10,7 @@ using cuda::CudaError;
 using cuda::Finished;
 using cuda::Found;
 using cuda::Launcher;
+using cuda::OutOfMemory;
 using cuda::Ticket;
 using fake::count;
 using fake::image;

@@ -6,22 +6,38 @@
 namespace tensometer {
 namespace {
 
-// Submits, polls and closes; false if the launcher was broken before the end. Results must be right all the same.
-bool survives(const Twins& tensors, const Twins& others, const std::string& what) {
+// What came of submits, polls and a close while one driver call failed.
+struct Outcome {
+  bool ended = false;    // there was no launcher any more
+  unsigned refused = 0;  // submits that found no memory, and were made again
+};
+
+// Results must be right all the same.
+Outcome outcome_of(const Twins& tensors, const Twins& others, const std::string& what) {
   const std::vector<TensorSummary> expected = tensors.expected(everything), also = others.expected(everything);
   Launcher launcher(0, image(), {2, 10000});
+  Outcome outcome;
   const auto check_all = [&](const std::vector<Finished>& done) {
     for (const Finished& finished : done) check_equal(finished, finished.ticket == 2 ? also : expected, what);
   };
+  const auto submit = [&](const Twins& twins, std::uintptr_t number) {
+    try {
+      launcher.submit(twins.on_device(), everything, stream(number));
+    } catch (const OutOfMemory& error) {
+      const std::string text = error.what();
+      CHECK(text.ends_with(" failed: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), what, ": ", text);
+      ++outcome.refused;
+      CHECK(launcher.submit(twins.on_device(), everything, stream(number)), what);
+    }
+  };
   try {
-    launcher.submit(tensors.on_device(), everything, stream(1));
-    launcher.submit(tensors.on_device(), everything, stream(2));
+    submit(tensors, 1);
+    submit(tensors, 2);
     check_all(launcher.poll());
-    launcher.submit(others.on_device(), everything, stream(1));
+    submit(others, 1);
     check_all(launcher.poll());
     check_all(launcher.wait());
     launcher.close();
-    return true;
   } catch (const CudaError& error) {
     const std::string text = error.what();
     CHECK(text.starts_with("cuda: cu") && text.find(" failed: ") != std::string::npos, what, ": ", text);
@@ -31,24 +47,43 @@ bool survives(const Twins& tensors, const Twins& others, const std::string& what
     check::throws<CudaError>([&] { launcher.wait(); }, text);
     check::throws<CudaError>([&] { launcher.close(); }, text);
     CHECK(count("calls") == calls, what, ": the driver was called again");
-    return false;
+    outcome.ended = true;
   }
+  return outcome;
 }
 
 TEST(launched_errors_of_every_call_are_clear) {
   const auto tensors = fake::some_tensors(20), others = fake::some_tensors(21);
   fake::reset("late=40");
-  CHECK(survives(*tensors, *others, "no error"));
+  const Outcome without = outcome_of(*tensors, *others, "no error");
+  CHECK(!without.ended && without.refused == 0);
   const std::uint64_t calls = count("calls");
   CHECK(calls > 60, calls, " calls");
-  for (const unsigned error : {700u, 2u}) {
-    for (std::uint64_t n = 1; n <= calls; ++n) {
-      if (check::quick() && n % 7 != 0) continue;
-      fake::reset(check::text("late=40 error=", error, " fail_at=", n));
-      CHECK(!survives(*tensors, *others, check::text("error ", error, " at call ", n)), "error ", error, " at call ", n,
-            " was lost");
-    }
+  for (std::uint64_t n = 1; n <= calls; ++n) {
+    if (check::quick() && n % 7 != 0) continue;
+    fake::reset(check::text("late=40 error=700 fail_at=", n));
+    CHECK(outcome_of(*tensors, *others, check::text("call ", n)).ended, "an error at call ", n, " was lost");
   }
+}
+
+// Other code of the process may take a device's memory and give it back: that is no end.
+TEST(launched_where_there_is_no_memory_is_an_error_of_one_submit) {
+  const auto tensors = fake::some_tensors(20), others = fake::some_tensors(21);
+  fake::reset("late=40");
+  outcome_of(*tensors, *others, "no error");
+  const std::uint64_t calls = count("calls");
+  const std::uint64_t takes =
+      count("cuMemAlloc_v2") + count("cuMemHostAlloc") + count("cuDevicePrimaryCtxRetain") + count("cuModuleLoadData");
+  CHECK(takes > 8, takes, " calls take memory");
+  std::uint64_t refused = 0;
+  for (std::uint64_t n = 1; n <= calls; ++n) {
+    fake::reset(check::text("late=40 error=2 fail_at=", n));
+    const Outcome outcome = outcome_of(*tensors, *others, check::text("call ", n));
+    CHECK(outcome.ended != (outcome.refused == 1), "no memory at call ", n);
+    refused += outcome.refused;
+    CHECK(outcome.ended || (count("contexts") == 0 && count("capture mode") == 0), "at call ", n);
+  }
+  CHECK(refused == takes, refused, " of ", takes);
 }
 
 TEST(launched_sticky_errors_come_with_advice) {
@@ -114,6 +149,8 @@ TEST(launched_without_driver_device_or_image_is_an_error) {
   static constexpr char wrong[] = "some other image of kernels";
   const auto another = [](int, int) { return std::as_bytes(std::span(wrong)); };
   refused(0, another, "cuModuleLoadData failed: CUDA_ERROR_INVALID_IMAGE");
+  fake::reset("version=12040");
+  refused(0, another, "device kernel image is invalid; the driver is of CUDA 12.4");
   fake::reset("devices=0");
   refused(0, image(), "CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected");
   setenv("TENSOMETER_LIBCUDA", "/nonexistent/libcuda.so.1", 1);

@@ -273,7 +273,7 @@ TEST(pairs_that_cannot_be_compared) {
   refused({complex, complex, {}}, "old: complex tensors cannot be compared");
   TensorView swapped = x;
   swapped.swapped = true;
-  refused({x, swapped, {}}, "new: a CUDA tensor in the other byte order");
+  refused({x, swapped, {}}, "new: tensor 0 is a CUDA tensor in the other byte order");
   refused({x, x, contiguous(elements.data(), DType::k_float64, {4, 4})},
           "last: has dtype float64, the difference has float32");
   refused({x, x, contiguous(elements.data(), DType::k_float32, {15})}, "last: has 15 elements, old has 16");

@@ -35,6 +35,7 @@ def test_a_usable_device(fake_library: Path) -> None:
     assert lines[0] == f"tensometer {cuda._core.__version__}"
     assert lines[1].startswith("kernels: ")
     assert lines[2:] == [
+        "driver: CUDA 13.0",
         "device 0: Fake GPU, compute capability 9.0, 2 multiprocessors",
         "device 1: Fake GPU, compute capability 9.0, 2 multiprocessors",
         "tensors on CUDA devices: reduced there",
@@ -53,6 +54,25 @@ def test_no_device_that_will_do(fake_library: Path, settings: str, words: str) -
     assert (done.returncode, done.stderr) == (1, "")
     assert words in done.stdout.splitlines()[-1]
     assert ("multiprocessors, too old" in done.stdout) is ("major=7" in settings)
+
+
+def test_a_driver_older_than_the_kernels(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of an older major version of CUDA does not run them; of an older minor one it does."""
+    monkeypatch.setattr(cuda._core, "cuda_devices", lambda: [("Fake GPU", 9, 0, 2)])
+    monkeypatch.setattr(cuda._core, "cuda_image", lambda: (1000, "sm_90", 13020))
+    monkeypatch.setattr(cuda._core, "cuda_driver_version", lambda: 13000)
+    assert cuda.available()
+    monkeypatch.setattr(cuda._core, "cuda_driver_version", lambda: 12080)
+    assert cuda.available().reason == (
+        "CUDA 13.2 compiled the kernels, and the driver is of CUDA 12.8: "
+        "a driver of CUDA 13 or later is needed, or a build with an older nvcc"
+    )
+
+
+def test_the_version_of_a_driver_is_its_own(fake_library: Path) -> None:
+    done = run(TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_FAKE="version=14010")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "driver: CUDA 14.1" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("mode", ["", "--selftest", "--bench"])
@@ -89,7 +109,7 @@ def test_no_device_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_kernels(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cuda._core, "cuda_image", lambda: (0, ""))
+    monkeypatch.setattr(cuda._core, "cuda_image", lambda: (0, "", 0))
     assert command.main([]) == 1
     told = capsys.readouterr().out
     assert "kernels: none: this build was made without nvcc" in told

@@ -1,5 +1,6 @@
 """Tensors on a device through the public names: results are the CPU's, and nothing is copied to the host for them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensometer
 from fake_cuda import CudaArray, DLPackArray, Driver, ExchangedArray, image_settings
+from tensometer.tensors import RawTensor
 
 DTYPES = [
     "float32",
@@ -44,6 +46,20 @@ def test_every_type_is_as_on_the_cpu(fake: Driver, rng: np.random.Generator, dty
             assert tensometer.summarize(fake.array(x), **options) == tensometer.summarize(x, **options)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "code"),
+    [("bfloat16", 4), ("float8_e4m3fn", 10), ("float8_e4m3fnuz", 11), ("float8_e5m2", 12), ("float8_e5m2fnuz", 13)],
+)
+def test_types_that_numpy_lacks(fake: Driver, rng: np.random.Generator, dtype: str, code: int) -> None:
+    for shape in ((5000,), (3, 7), (1,), (0, 4), ()):
+        bits = rng.integers(0, 256, shape, dtype=np.uint8)
+        if dtype == "bfloat16":
+            bits = rng.integers(0, 65536, shape, dtype=np.uint16)
+        array, expected = DLPackArray(fake, np.asarray(bits), code=code), RawTensor(np.asarray(bits), dtype)
+        for options in ({}, {"histogram": True}, {"histogram": "sampled", "resolution": 3}, {"fingerprint": True}):
+            assert tensometer.summarize(array, **options) == tensometer.summarize(expected, **options)
+
+
 def test_layouts_are_read_where_they_lie(fake: Driver, rng: np.random.Generator) -> None:
     x = rng.standard_normal((6, 5, 4, 3, 2)).astype(np.float32)
     for view in (x.T, x[::2], x[:, ::-1], x[..., 1], np.broadcast_to(x[:1, :1, :1, :1], (3, 3, 3, 3, 2)), x[1:, 1:3]):
@@ -75,8 +91,16 @@ def test_each_device_reduces_its_own(fake: Driver, rng: np.random.Generator, mon
     assert list(tensometer.summarize_many(arrays)) == list(tensometer.summarize_many(x))
     assert fake.count("cuLaunchKernel") == 2 * 2
     array = DLPackArray(fake, x[0], device=0)
-    with pytest.raises(ValueError, match="is in the memory of CUDA device 1, not of device 0"):
-        tensometer.summarize(array)
+    words = "is in the memory of CUDA device 1, not of device 0"
+    for call, name in (
+        (lambda: tensometer.summarize(array), "x"),
+        (lambda: tensometer.summarize_many([x, arrays[0], array]), "tensors[2]"),
+        (lambda: tensometer.summarize_many({"here": arrays[0], "there": array}), "tensors['there']"),
+        (lambda: tensometer.summarize_async(array), "x"),
+        (lambda: tensometer.summarize_async([x, arrays[1], array]), "tensors[2]"),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(name)}: {words}$"):
+            call()
 
 
 def test_more_than_a_submit_takes(fake: Driver, rng: np.random.Generator) -> None:
@@ -92,6 +116,27 @@ def test_only_results_are_copied_and_two_kernels_launched(fake: Driver, rng: np.
     tensometer.summarize_many(arrays)
     assert fake.count("cuLaunchKernel") == 2
     assert fake.count("cuMemcpyDtoHAsync_v2") == 1
+
+
+def test_a_thousand_tensors_are_one_launch_and_less_than_a_megabyte(fake: Driver, rng: np.random.Generator) -> None:
+    arrays = [fake.array(rng.standard_normal(100).astype(np.float32)) for _ in range(1000)]
+    for options, most in (({}, 0.3e6), ({"histogram": True, "resolution": 3}, 0.3e6)):
+        tables = fake.count("cuMemcpyHtoDAsync_v2")
+        for _ in range(3):
+            launches, copied = fake.count("cuLaunchKernel"), fake.count("bytes to the host")
+            tensometer._core.try_summarize(arrays, **options).result()
+            assert fake.count("cuLaunchKernel") - launches == 2
+            assert fake.count("bytes to the host") - copied < most
+        assert fake.count("cuMemcpyHtoDAsync_v2") - tables == 1
+
+
+def test_fine_histograms_of_many_tensors_are_several_submits(fake: Driver, rng: np.random.Generator) -> None:
+    """Each needs 256 KB of counters on the device, which would else be as much as a model."""
+    x = rng.standard_normal((600, 10)).astype(np.float32)
+    arrays = [fake.array(row) for row in x]
+    table = tensometer._core.try_summarize(arrays, histogram=True, resolution=6).result()
+    assert fake.count("cuLaunchKernel") == 2 * 3
+    assert list(table) == list(tensometer.summarize_many(x, histogram=True, resolution=6))
 
 
 def test_pending_brings_what_the_call_found(fake: Driver, rng: np.random.Generator) -> None:

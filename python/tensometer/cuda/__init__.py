@@ -25,8 +25,9 @@ class Device:
 class Availability:
     """Whether tensors on CUDA devices are reduced here; true or false as a condition.
 
-    reason: what is missing (the kernels in this build, the driver, a device), or "" where nothing is. devices: those
-    that the driver knows, of which `usable` can run the kernels. architectures: for which ones there are kernels.
+    reason: what is missing (the kernels in this build, a driver that is new enough, a device), or "" where nothing is.
+    devices: those that the driver knows, of which `usable` can run the kernels. architectures: for which ones there
+    are kernels.
     """
 
     reason: str
@@ -42,9 +43,24 @@ class Availability:
         return tuple(device for device in self.devices if device.capability >= _OLDEST)
 
 
+def _too_old(driver: int, toolkit: int) -> str:
+    """Why a driver does not run what a version of CUDA has compiled: it is of an older major version."""
+    if driver // 1000 >= toolkit // 1000:
+        return ""
+    return (
+        f"CUDA {version_words(toolkit)} compiled the kernels, and the driver is of CUDA {version_words(driver)}: "
+        f"a driver of CUDA {toolkit // 1000} or later is needed, or a build with an older nvcc"
+    )
+
+
+def version_words(version: int) -> str:
+    """A version as drivers tell it: 13.1 for 13010."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
 def available() -> Availability:
     """Whether tensors on CUDA devices are reduced here, and why not. No context is made on any device."""
-    size, architectures = _core.cuda_image()
+    size, architectures, toolkit = _core.cuda_image()
     names = tuple(architectures.split())
     devices: tuple[Device, ...] = ()
     reason = ""
@@ -57,6 +73,8 @@ def available() -> Availability:
         reason = "this build has no CUDA kernels: it was made where there was no nvcc"
     elif not reason and not devices:
         reason = "the driver knows no CUDA device"
+    elif not reason:
+        reason = _too_old(_core.cuda_driver_version(), toolkit)
     found = Availability(reason, devices, names)
     if found and not found.usable:
         capabilities = ", ".join(

@@ -8,15 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from tensometer import _core
-from tensometer.cuda import Availability, available
+from tensometer.cuda import Availability, available, version_words
 
 EXIT_INTERRUPTED = 130
 
 
 def _report(found: Availability) -> list[str]:
-    size, _ = _core.cuda_image()
-    kernels = f"{' '.join(found.architectures)} ({size} bytes)" if size else "none: this build was made without nvcc"
+    size, _, toolkit = _core.cuda_image()
+    compiled = f", by CUDA {version_words(toolkit)}" if toolkit else ""
+    kernels = (
+        f"{' '.join(found.architectures)} ({size} bytes{compiled})"
+        if size
+        else "none: this build was made without nvcc"
+    )
     lines = [f"tensometer {_core.__version__}", f"kernels: {kernels}"]
+    with suppress(RuntimeError):  # no driver, which is the reason that is told below
+        lines.append(f"driver: CUDA {version_words(_core.cuda_driver_version())}")
     for device in found.devices:
         major, minor = device.capability
         usable = "" if device in found.usable else ", too old"
