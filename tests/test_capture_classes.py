@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 from tensometer import Monitor
-from tensometer.capture.torch_classes import class_counts
 from torch import nn
-from training import closed, network, x_and_y
+from training import closed, counted, network, x_and_y
 
 CROSS = nn.CrossEntropyLoss()
 
@@ -18,7 +17,7 @@ def one_hot(*classes: int, of: int) -> torch.Tensor:
 
 
 def test_labels_and_errors_are_counted() -> None:
-    data = class_counts(CROSS, one_hot(0, 0, 2, 2, 1, of=3), torch.tensor([0, 1, 1, 2, 1]))
+    data = counted(CROSS, one_hot(0, 0, 2, 2, 1, of=3), torch.tensor([0, 1, 1, 2, 1]))
     assert data == {
         "classes": 3,
         "labels": [[0, 1], [1, 3], [2, 1]],
@@ -29,10 +28,10 @@ def test_labels_and_errors_are_counted() -> None:
 
 def test_labels_of_places_and_labels_in_a_column() -> None:
     predictions = one_hot(0, 1, 1, 1, 0, 0, of=2).reshape(2, 3, 2).transpose(1, 2)
-    data = class_counts(CROSS, predictions, torch.tensor([[0, 1, 0], [1, 0, 0]]))
+    data = counted(CROSS, predictions, torch.tensor([[0, 1, 0], [1, 0, 0]]))
     assert data is not None
     assert (data["labels"], data["errors"]) == ([[0, 4], [1, 2]], [[0, 1, 1]])
-    data = class_counts(CROSS, one_hot(0, 1, of=2), torch.tensor([[0], [0]]))
+    data = counted(CROSS, one_hot(0, 1, of=2), torch.tensor([[0], [0]]))
     assert data is not None
     assert data["errors"] == [[0, 1, 1]]
 
@@ -40,18 +39,18 @@ def test_labels_of_places_and_labels_in_a_column() -> None:
 @pytest.mark.parametrize(("loss", "border"), [(nn.BCEWithLogitsLoss(), 0.0), (nn.BCELoss(), 0.5)])
 def test_binary(loss: nn.Module, border: float) -> None:
     predictions = torch.tensor([[-0.1], [0.1], [0.2]]) + border
-    data = class_counts(loss, predictions, torch.tensor([[1.0], [1.0], [0.0]]))
+    data = counted(loss, predictions, torch.tensor([[1.0], [1.0], [0.0]]))
     assert data == {"classes": 2, "labels": [[0, 1], [1, 2]], "errors": [[0, 1, 1], [1, 0, 1]], "weighted": False}
 
 
 def test_padding_is_left_out_and_weights_are_told() -> None:
     loss = nn.CrossEntropyLoss(ignore_index=2, weight=torch.ones(3))
-    data = class_counts(loss, one_hot(0, 0, 0, of=3), torch.tensor([0, -100, 2]))
+    data = counted(loss, one_hot(0, 0, 0, of=3), torch.tensor([0, -100, 2]))
     assert data == {"classes": 3, "labels": [[0, 1]], "errors": [], "weighted": True}
 
 
 def test_of_many_classes_only_labels() -> None:
-    data = class_counts(CROSS, torch.randn(4, 1000), torch.tensor([7, 7, 8, 900]))
+    data = counted(CROSS, torch.randn(4, 1000), torch.tensor([7, 7, 8, 900]))
     assert data == {"classes": 1000, "labels": [[7, 2], [8, 1], [900, 1]], "weighted": False}
 
 
@@ -70,7 +69,7 @@ def test_of_many_classes_only_labels() -> None:
     ],
 )
 def test_what_is_no_classification_has_no_classes(loss: nn.Module, predictions: Any, labels: Any) -> None:
-    assert class_counts(loss, predictions, labels) is None
+    assert counted(loss, predictions, labels) is None
 
 
 def test_a_step_has_an_event_if_it_captures_labels(tmp_path: Path) -> None:

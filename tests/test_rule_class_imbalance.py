@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from rule_steps import Bench, normal
-from tensometer.capture.torch_classes import class_counts
 from tensometer.rules.class_imbalance import ClassImbalance
 from tensometer.store import Event
 from torch import nn
+from training import counted
 
 CLASSES = 4
 
@@ -16,7 +16,7 @@ def judged(bench: Bench, labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", *
     """The findings of a step with these labels."""
     loss = nn.CrossEntropyLoss(weight=given.pop("weight", None))  # type: ignore[arg-type]
     classes = int(given.pop("classes", CLASSES))  # type: ignore[call-overload]
-    data = class_counts(loss, torch.zeros(len(labels), classes), torch.from_numpy(labels))
+    data = counted(loss, torch.zeros(len(labels), classes), torch.from_numpy(labels))
     assert data is not None
     event = Event(0, 0.0, "classes", {"phase": "train", **data})
     inputs = given.pop("inputs", normal(len(labels), 8))

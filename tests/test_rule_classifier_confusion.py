@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from rule_steps import Bench, normal
-from tensometer.capture.torch_classes import class_counts
 from tensometer.rules.classifier_confusion import ClassifierConfusion
 from tensometer.store import Event
 from torch import nn
+from training import counted
 
 CLASSES = 5
 
@@ -18,7 +18,7 @@ def judged(bench: Bench, right: "list[float]", step: int, taken_for: int | None 
     others = random.integers(0, CLASSES, 64) if taken_for is None else np.full(64, taken_for)
     predicted = np.where(random.random(64) < np.array(right)[labels], labels, others)
     predictions = torch.eye(CLASSES)[torch.from_numpy(predicted)]
-    data = class_counts(nn.CrossEntropyLoss(), predictions, torch.from_numpy(labels))
+    data = counted(nn.CrossEntropyLoss(), predictions, torch.from_numpy(labels))
     event = Event(0, 0.0, "classes", {"phase": "train", **(data or {})})
     rows = {"predictions": {"prediction": normal(64, CLASSES)}, "labels": {"label": labels}}
     return list(bench.step(events=[event], **rows))

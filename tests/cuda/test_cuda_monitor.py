@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensometer
 import torch
@@ -88,12 +89,47 @@ def test_updates_are_compared_on_the_device(device: Driver, records: list[Record
     assert Device.synchronised == 0
 
 
-def test_what_a_device_cannot_do_yet_is_told(device: Driver, records: list[Record], tmp_path: Path) -> None:
-    settings = {"collections": {"weights": {"save": "raw"}}, "steps": 2}
-    with pytest.warns(RuntimeWarning, match="not kept whole"):
-        train(tmp_path, to_device, **settings)
-    assert {one.step for one in records if any(key.collection == "weights" for key in one.keys)} == {0, 1}
-    assert len(told(tmp_path, "problem")) == 1
+def test_whole_tensors_are_those_of_the_cpu(device: Driver, tmp_path: Path) -> None:
+    settings = {"collections": {"weights": {"save": "raw"}, "updates": {"save": "raw"}}, "steps": 3}
+    train(tmp_path / "cpu", on_host, **settings)
+    train(tmp_path / "cuda", to_device, **settings)
+    here, there = (tensometer.open_run(tmp_path / name) for name in ("cpu", "cuda"))
+    for name in ("first.weight", "last.weight"):
+        for step in range(3):
+            for collection in ("weights", "updates"):
+                expected = here.tensor(name, step, collection=collection)
+                found = there.tensor(name, step, collection=collection)
+                assert found.dtype == expected.dtype
+                assert np.array_equal(found, expected)
+    assert told(tmp_path / "cuda", "problem") == []
+    assert Device.synchronised == 0
+
+
+@pytest.mark.parametrize("loss_module", [nn.CrossEntropyLoss(ignore_index=1), nn.BCEWithLogitsLoss()])
+def test_classes_are_counted_as_on_the_cpu(device: Driver, tmp_path: Path, loss_module: nn.Module) -> None:
+    def run(path: Path, place: Callable[[Any], Any]) -> list[Any]:
+        torch.manual_seed(0)
+        binary = isinstance(loss_module, nn.BCEWithLogitsLoss)
+        model = place(nn.Linear(4, 1 if binary else 3))
+        with Monitor(path, every=1, collections={"labels": {"class_counts": True}}) as monitor:
+            monitor.attach(model, loss=loss_module)
+            for step in range(4):
+                labels = torch.randint(0, 2, (9, 1)).float() if binary else torch.randint(0, 3, (9,))
+                if binary and step == 2:
+                    labels[0] = 0.5  # then they are no classes
+                with nothing_waits():
+                    loss_module(model(place(torch.randn(9, 4))), place(labels)).backward()
+                    monitor.step()
+        assert told(path, "problem") == []
+        return told(path, "classes")
+
+    expected = run(tmp_path / "cpu", on_host)
+    assert [step for step, _, _ in expected] == (
+        [0, 1, 2, 3] if isinstance(loss_module, nn.CrossEntropyLoss) else [0, 1, 3]
+    )
+    assert any(data["errors"] for _, _, data in expected)
+    assert run(tmp_path / "cuda", to_device) == expected
+    assert Device.synchronised == 0
 
 
 class Tokens(nn.Module):

@@ -190,20 +190,24 @@ from pathlib import Path
 import pytest, torch
 import tensometer.capture.torch_capture, torch._dynamo  # here, not in every child
 from fake_cuda import Driver
-from tensometer import Monitor
+from tensometer import Monitor, open_run
 from torch_stand_in import host, install, nothing_waits, to_device
-from training_on_device import told
+from training_on_device import Net, told
 driver = Driver(Path(os.environ["TENSOMETER_LIBCUDA"]))
 install(driver, pytest.MonkeyPatch())
-folder = Path(sys.argv[1])
+folder, error, stride = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+large = sys.argv[4] == "large"
+collections = ["weights", "gradients", "updates", "losses", "loop"]
+if large:
+    collections += ["activations", "inputs", "buffers", "optimizer_state"]
 
 def train(path):
     torch.manual_seed(0)
-    model = to_device(torch.nn.Linear(3, 2))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with Monitor(path, every=1, collections=["weights", "gradients", "updates", "losses", "loop"]) as monitor:
+    model = to_device(Net() if large else torch.nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with Monitor(path, every=1, collections=collections) as monitor:
         monitor.attach(model, optimizer=optimizer)
-        for x in torch.randn(2, 4, 3):
+        for x in torch.randn(2, 2, 1, 8, 8) if large else torch.randn(2, 4, 3):
             with nothing_waits():
                 optimizer.zero_grad()
                 loss = model(to_device(x)).square().mean()
@@ -220,40 +224,56 @@ def train_with(settings, at):
         weights = train(folder / str(at))
     failed = [data["error"] for _, _, data in told(folder / str(at), "problem")]
     assert len(warned) == len(failed) <= 1, [str(one.message) for one in warned]
-    return weights, len(failed)
+    run = open_run(folder / str(at))
+    there = [key.name for key in run.tensors("weights")]
+    return weights, len(failed), len(run.series(there[0], collection="weights").steps) if there else 0
 
 pid = os.fork()
 if pid == 0:
-    weights, failed = train_with("", "none")
-    assert failed == 0
+    weights, failed, steps = train_with("", "none")
+    assert (failed, steps) == (0, 2)
     torch.save((weights, driver.count("calls")), folder / "expected")
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 expected, calls = torch.load(folder / "expected")
-for at in range(1, calls + 1):
+for at in range(1, calls + 1, stride):
     if os.fork() == 0:
-        weights, failed = train_with(f"fail_at={at} error=700", at)
+        weights, failed, steps = train_with(f"fail_at={at} error={error}", at)
         assert all(map(torch.equal, weights, expected))
-        print(at, failed, flush=True)
+        print(failed, steps, flush=True)
         os._exit(0)
     assert os.wait()[1] == 0, at
 print(calls)
 """
 
 
-def test_every_driver_call_may_fail(fake_library: Path, tmp_path: Path) -> None:
-    """Whichever does: training ends with the same weights, one warning, and a problem in the run."""
+def run_with_faults(library: Path, folder: Path, *arguments: str) -> tuple[list[tuple[int, int]], int]:
+    """How many problems each training had, and how many of its two steps have weights; and how many calls there are."""
     environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS, str(tmp_path)],
+        [sys.executable, "-c", FAULTS, str(folder), *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
-        env={**environment, **image_settings(), "TENSOMETER_LIBCUDA": str(fake_library)},
+        env={**environment, **image_settings(), "TENSOMETER_LIBCUDA": str(library)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     *lines, calls = done.stdout.splitlines()
-    failed = [int(line.split()[1]) for line in lines]
-    assert len(failed) == int(calls) > 50
-    assert failed[:50] == [1] * 50
+    rows = [line.split() for line in lines]
+    return [(int(failed), int(steps)) for failed, steps in rows], int(calls)
+
+
+def test_every_driver_call_may_fail(fake_library: Path, tmp_path: Path) -> None:
+    """Whichever does: training ends with the same weights, one warning, and a problem in the run."""
+    found, calls = run_with_faults(fake_library, tmp_path, "700", "1", "small")
+    assert len(found) == calls > 50
+    assert [failed for failed, _ in found[:50]] == [1] * 50
+
+
+def test_memory_may_be_short_at_every_driver_call(fake_library: Path, tmp_path: Path) -> None:
+    """Where there is none for a step's summaries, the next step tries again."""
+    found, calls = run_with_faults(fake_library, tmp_path, "2", "3", "large")
+    assert len(found) == -(-calls // 3) > 50
+    assert (1, 1) in found
+    assert found.count((1, 2)) >= 3

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import return_and_correct_aliasing
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 STREAM = 7
 _CODES = {torch.bfloat16: 4, torch.bool: 6}
@@ -32,10 +32,17 @@ class Device:
     # Memory that queued work reads, whoever gives it back: an allocator that keeps the order of a stream does so too.
     kept: list[Any] = []  # noqa: RUF012 - there is one device
 
+    # Copies to the host that are under way.
+    copies: list[tuple[torch.Tensor, torch.Tensor]] = []  # noqa: RUF012 - there is one device
+    graph: Graph | None = None  # that is being captured
+
     @classmethod
     def catch_up(cls) -> None:
         """All that is under way is done."""
         cls.driver.finish()
+        for there, here in cls.copies:
+            there.copy_(here)
+        cls.copies = []
         cls.kept = [one for one in cls.kept if one[0] == cls.launches()]
 
     @classmethod
@@ -52,6 +59,55 @@ class Device:
         cls.synchronised += 1
         assert not cls.forbidden, f"{what} waits for the device"
         cls.catch_up()
+
+
+class Graph:
+    """As torch.cuda.CUDAGraph, between `with` and replay(), but that what is captured runs once too."""
+
+    def __init__(self) -> None:
+        self._work: list[tuple[Any, Any, Any, list[torch.Tensor]]] = []
+
+    def __enter__(self) -> Graph:
+        Device.graph = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Device.graph = None
+
+    def record(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        self._work.append((func, args, kwargs, [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]))
+
+    @property
+    def names(self) -> list[str]:
+        return [str(func) for func, *_ in self._work]
+
+    def replay(self) -> None:
+        """Into the same memory. Views and changes in place need no more than to be made again."""
+        Device.catch_up()
+        for func, args, kwargs, outputs in self._work:
+            again = [one for one in tree_leaves(func(*args, **kwargs)) if isinstance(one, torch.Tensor)]
+            for old, new in zip(outputs, again, strict=True):
+                if old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class Event:
+    """As of torch.cuda. The first question is asked before the device has come that far."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def record(self, stream: object) -> None:
+        assert stream is not None
+
+    def query(self) -> bool:
+        if self._asked:
+            Device.catch_up()
+        self._asked, asked = True, self._asked
+        return asked
+
+    def synchronize(self) -> None:
+        Device.synchronise("synchronize() of an event")
 
 
 _WAITING = {"_local_scalar_dense", "equal", "nonzero", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
@@ -123,11 +179,20 @@ class CudaTensor(torch.Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
-        if func._schema.name.split("::")[1] in _WAITING:
+        name = func._schema.name.split("::")[1]
+        if name in _WAITING:
             Device.synchronise(str(func))
+        if name == "empty_like" and kwargs.get("pin_memory"):
+            return torch.empty_like(args[0].inner, memory_format=torch.preserve_format)
+        if name == "copy_" and type(args[0]) is torch.Tensor:
+            assert args[2], "a copy to the host waits for the device"
+            Device.copies.append((args[0].fill_(args[0].numel()), args[1].inner.clone()))
+            return args[0]
         Device.catch_up()
         inner = tree_map_only(CudaTensor, lambda one: one.inner, (args, kwargs))
         out = func(*inner[0], **inner[1])
+        if Device.graph is not None:
+            Device.graph.record(func, *inner, out)
         return return_and_correct_aliasing(func, args, kwargs, tree_map_only(torch.Tensor, CudaTensor, out))
 
 
@@ -169,6 +234,10 @@ def nothing_waits() -> Iterator[None]:
 def install(driver: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on there are CUDA tensors."""
     Device.driver, Device.forbidden, Device.synchronised = driver, False, 0
+    Device.copies, Device.graph = [], None
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: Device.graph is not None)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _=None: SimpleNamespace(cuda_stream=STREAM))
 
 

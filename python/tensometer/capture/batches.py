@@ -3,14 +3,16 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
 
-from tensometer._core import Pending, PendingUpdates, SummaryTable, try_summarize
+from tensometer._core import SummaryTable, try_summarize
 
 # How the core names one of several tensors that it cannot take.
 _NAMED = re.compile(r"tensors\[(\d+)\]: ")
 # DLPack's numbers of a device's memory.
 _DLPACK_CUDA = (2, 13)
+_is_cuda = attrgetter("is_cuda")
 # Between looks, where somebody waits, but not for ever.
 _PAUSE_SECONDS = 0.0005
 
@@ -18,6 +20,14 @@ _PAUSE_SECONDS = 0.0005
 def on_device(x: object) -> bool:
     """Whether a tensor of PyTorch lies on a CUDA device."""
     return getattr(x, "is_cuda", False) is True
+
+
+def some_on_device(tensors: Sequence[object]) -> bool:
+    """Whether any of some tensors does."""
+    try:
+        return any(map(_is_cuda, tensors))  # no Python code for those of PyTorch
+    except AttributeError:
+        return any(map(on_device, tensors))
 
 
 def any_on_device(x: Any) -> bool:
@@ -43,10 +53,20 @@ class Options(NamedTuple):
     fingerprint: bool = False
 
 
+class Promise(Protocol):
+    """What a device was asked for."""
+
+    def ready(self) -> bool:
+        """Whether result() would return at once. Never waits."""
+
+    def result(self) -> Any:
+        """What has come of it; waits for that."""
+
+
 class Awaited:
     """What a device computes: None as long as it does, and for good if that comes to nothing."""
 
-    def __init__(self, pending: Pending | PendingUpdates | None) -> None:
+    def __init__(self, pending: Promise | None) -> None:
         self.found: Any = None
         self._pending = pending
         self._lost = False
@@ -94,7 +114,7 @@ class Batch(Awaited):
         self._tensors: list[Any] = []
         self._versions: list[int | None] = []
         self._names: list[str] = []
-        self._known: dict[int, int] = {}
+        self._known: dict[int, list[int]] = {}
         self._units: dict[int, tuple[Any, int, int]] = {}  # a tensor, the dimension of its units, and the first one
         self._rows: list[int] = []  # of the tensors that have one, in their order
 
@@ -106,7 +126,7 @@ class Batch(Awaited):
         self._tensors.append(tensor)
         self._versions.append(_version(tensor))
         self._names.append(name)
-        self._known[id(tensor)] = len(self._tensors) - 1
+        self._known.setdefault(id(tensor), []).append(len(self._tensors) - 1)
         return len(self._tensors) - 1
 
     def add_units(self, tensor: Any, axis: int, name: str) -> range:
@@ -120,14 +140,15 @@ class Batch(Awaited):
 
     def known(self, tensor: Any) -> int | None:
         """The number of a tensor that is held as it is now."""
-        at = self._known.get(id(tensor))
-        return at if at is not None and self._versions[at] == _version(tensor) else None
+        same = (at for at in self._known.get(id(tensor), ()) if self._versions[at] == _version(tensor))
+        return next(same, None)
 
     def copy(self, tensor: Any) -> None:
         """Hold a copy instead of a tensor that is about to be changed."""
-        at = self._known.pop(id(tensor), None)
-        if at is not None and self._versions[at] == _version(tensor):
-            self._put(at, [copied(tensor)])
+        same = [at for at in self._known.pop(id(tensor), ()) if self._versions[at] == _version(tensor)]
+        copies = [copied(tensor)] if same else []
+        for at in same:
+            self._put(at, copies)
         source, axis, first = self._units.pop(id(tensor), (None, 0, 0))
         if source is not None and tensor.shape[axis] and self._versions[first] == _version(tensor):
             self._put(first, copied(tensor).unbind(axis))
@@ -155,6 +176,10 @@ class Batch(Awaited):
 
     def _launch(self, held: Sequence[Any], threads: int | None, failed: Callable[[Exception], None]) -> bool:
         options = self.options._asdict()
+        for at in [at for at in self._rows if _has_duplicates(held[at])]:
+            self._rows.remove(at)
+            name = self._names[at] or "a tensor"
+            failed(NotCapturedError(f"{name}: is sparse, and to add up what it has twice would wait for the device"))
         while self._rows:
             try:
                 self._pending = try_summarize([held[at] for at in self._rows], **options, threads=threads)
@@ -267,6 +292,11 @@ class NotCapturedError(RuntimeError):
 def copied(tensor: Any) -> Any:
     """A copy on the device, in the order of its stream."""
     return tensor.detach().clone()
+
+
+def _has_duplicates(tensor: Any) -> bool:
+    """Whether it may have several values for one element, as gradients of embeddings do."""
+    return getattr(tensor, "is_sparse", False) is True and not tensor.is_coalesced()
 
 
 def _version(tensor: Any) -> int | None:

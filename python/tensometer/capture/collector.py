@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from tensometer._core import PendingUpdates, SummaryTable, summarize_many, summarize_units
-from tensometer.capture.batches import NotCapturedError, Options, any_on_device, on_device
+from tensometer._core import SummaryTable, summarize_many, summarize_units
+from tensometer.capture.batches import NotCapturedError, Options, any_on_device, on_device, some_on_device
 from tensometer.capture.cadence import Cadence
 from tensometer.capture.checks import check_text
 from tensometer.capture.config import MonitorConfig, check_collection
@@ -16,7 +16,7 @@ from tensometer.capture.numbers import numbers_of, summarize_numbers
 from tensometer.capture.problems import Problems
 from tensometer.capture.recorder import FlightRecorder
 from tensometer.capture.reducer import Reducer
-from tensometer.capture.sink import Taken
+from tensometer.capture.sink import Taken, TellUpdates
 from tensometer.capture.step import CapturedStep, Part, Settings
 from tensometer.capture.unit_facts import unit_facts
 from tensometer.capture.unmatched import Unmatched
@@ -38,7 +38,7 @@ class Collector(Reducer):
         self._events: list[Event] = []
         self._cadence = Cadence(config)
         self._recorder = FlightRecorder(config.recorder)
-        super().__init__(writer.last_step() + 1, threads=config.threads)
+        super().__init__(writer.last_step() + 1, threads=config.threads, guard=self.guard, failed=self.failed)
         self._keys = Keys()
         self._problems = Problems(
             strict, lambda sentence: self.event("problem", {"error": sentence}), lambda: self.step
@@ -46,6 +46,7 @@ class Collector(Reducer):
         self._unmatched = Unmatched(config.collections, self.misused)
         self._nanoseconds = self._spent = self._captured_steps = 0
         self._began = 0.0
+        self._keeps_out: Callable[[], bool] | None = None
         self.named_phase = ""
 
     @property
@@ -177,18 +178,18 @@ class Collector(Reducer):
         summarize: Summarize = summarize_many,
     ) -> list[Taken]:
         """Summarise and keep tensors; see Sink."""
-        phase = phase or self.phase_of()
+        phase, now, resolution = phase or self.phase_of(), self._now, self.config.resolution
         alike: dict[Settings, list[int]] = {}
         for at, key in enumerate(keys):
-            if self.takes(key):
-                alike.setdefault(self._now.settings_of(key.collection, self.config.resolution), []).append(at)
+            if now.takes(key):
+                alike.setdefault(now.settings_of(key.collection, resolution), []).append(at)
         self._unmatched.saw(keys, alike.values())
         taken: list[Taken] = []
         for settings, places in alike.items():
             few = len(places) < len(keys)
             chosen = [keys[at] for at in places] if few else keys
             given = [tensors[at] for at in places] if few else tensors
-            if summarize is summarize_many and any(map(on_device, given)):
+            if summarize is summarize_many and some_on_device(given):
                 self._hold_alike(chosen, given, phase, settings, taken)
             else:
                 taken += self._take_alike(chosen, given, phase, settings, summarize)
@@ -199,8 +200,8 @@ class Collector(Reducer):
         keys: Sequence[TensorKey],
         differences: Sequence[Any],
         phase: str,
-        submit: Callable[..., PendingUpdates | None],
-        tell: Callable[[Sequence[TensorKey], dict[str, Any], str], None],
+        submit: Callable[..., Any],
+        tell: TellUpdates,
     ) -> None:
         """Keep what a device finds of differences; see Sink."""
         if not keys or not all(map(self.takes, keys)):
@@ -276,6 +277,10 @@ class Collector(Reducer):
         """Run a piece of capture so that no error of it reaches the training loop."""
         begin, before = time.perf_counter_ns(), self._nanoseconds
         try:
+            if self._keeps_out is not None and self._keeps_out():
+                raise NotCapturedError(
+                    "a CUDA graph is being captured: nothing is read in it, for its replays would read it too"
+                )
             work()
         # Whatever goes wrong in capture, training goes on.
         except Exception as error:
@@ -283,6 +288,10 @@ class Collector(Reducer):
         finally:
             # Not once more what guards within this one have counted.
             self._nanoseconds = before + time.perf_counter_ns() - begin
+
+    def keep_out(self, when: Callable[[], bool]) -> None:
+        """Leave out all capture at certain times; see Sink."""
+        self._keeps_out = when
 
     def failed(self, error: Exception, what: str = "") -> None:
         """An error of capture is told in the run, each once, and the first in a warning too; raised if `strict`."""
@@ -356,10 +365,13 @@ class Collector(Reducer):
             if len(key.shape) > 1:
                 self._take_units(key, tensor, phase, settings)
         for key, tensor in zip(keys, tensors, strict=True) if settings.raw else ():
-            if any_on_device(tensor):
-                self.failed(NotCapturedError("tensors on CUDA devices are summarised, and not kept whole"))
+            if any_on_device(tensor) and not on_device(tensor):
+                self.failed(NotCapturedError("of CUDA tensors only those of PyTorch are kept whole"))
             else:
-                self._writer.raw(self.step, time.time(), phase, key, bytes_of(tensor))
+                self.fetch([tensor], partial(self._keep_whole, time.time(), phase, key))
+
+    def _keep_whole(self, now: float, phase: str, key: TensorKey, tensors: Sequence[Any]) -> None:
+        self._writer.raw(self.step, now, phase, key, bytes_of(tensors[0]))
 
     def _take_units(self, key: TensorKey, tensor: Any, phase: str, settings: Settings) -> None:
         axis = int(key.facts.get("unit_axis", 0)) % len(key.shape)

@@ -1,10 +1,11 @@
 """Where tensors are summarised: at once on the CPU, and on a CUDA device behind what its stream is at."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from tensometer._core import PendingUpdates, Summary, SummaryTable, summarize_many
-from tensometer.capture.batches import Awaited, Batch, Batches, Options, any_on_device
+from tensometer._core import Summary, SummaryTable, summarize_many
+from tensometer.capture.batches import Awaited, Batch, Batches, Options, Promise, any_on_device, some_on_device
 from tensometer.capture.in_flight import InFlight
 from tensometer.capture.step import CapturedStep
 
@@ -15,22 +16,23 @@ UseRows = Callable[[SummaryTable, Sequence[int]], None]
 class Reducer:
     """Part of a collector: holds what lies on devices for few submits, and does in order what is done with its rows.
 
-    step: the number of the one in progress.
+    step: the number of the one in progress. guard: runs a piece of capture so that no error of it reaches the training
+    loop. failed: tells of an error of capture.
     """
 
-    def __init__(self, step: int, *, threads: int | None) -> None:
+    def __init__(
+        self,
+        step: int,
+        *,
+        threads: int | None,
+        guard: Callable[[Callable[[], None]], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
         self._now = CapturedStep(step)
-        self._batches = Batches(self.failed)
-        self._in_flight = InFlight(self._guard_in, self.failed)
+        self._guarded = guard
+        self._batches = Batches(failed)
+        self._in_flight = InFlight(self._guard_in, failed)
         self._threads = threads
-
-    def guard(self, work: Callable[[], None]) -> None:
-        """Run a piece of capture so that no error of it reaches the training loop."""
-        raise NotImplementedError
-
-    def failed(self, error: Exception, what: str = "") -> None:
-        """Tell of an error of capture."""
-        raise NotImplementedError
 
     @property
     def step(self) -> int:
@@ -71,7 +73,7 @@ class Reducer:
 
         self._in_flight.wait_with(self._now, batch, there)
 
-    def await_other(self, submit: Callable[[], PendingUpdates | None], rows: int, use: Callable[[Any], None]) -> bool:
+    def await_other(self, submit: Callable[[], Promise | None], rows: int, use: Callable[[Any], None]) -> bool:
         """Submit at once what is no summary, of so many rows; False if there was no slot."""
         pending = None if self._in_flight.is_full else submit()
         if pending is None:
@@ -116,6 +118,15 @@ class Reducer:
 
         self.hold(tensors, [""] * len(tensors), Options(), all_there)
 
+    def fetch(self, tensors: Sequence[Any], use: Callable[[Sequence[Any]], None]) -> None:
+        """Have whole tensors in the host's memory; see Sink."""
+        if not some_on_device(tensors):
+            use(tensors)
+            return
+        from tensometer.capture.torch_host_copies import HostCopies  # there is PyTorch, whose tensors these are
+
+        self.await_other(partial(HostCopies, tensors), len(tensors), use)
+
     def submit(self) -> None:
         """Let devices begin with what is held."""
         self._batches.submit(self._threads, full=self._in_flight.is_full)
@@ -147,6 +158,6 @@ class Reducer:
         """Run a piece of work of a step that may be over by now."""
         present, self._now = self._now, step
         try:
-            self.guard(work)
+            self._guarded(work)
         finally:
             self._now = present

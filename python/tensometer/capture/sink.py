@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from tensometer._core import PendingUpdates, Summary, SummaryTable, summarize_many
+from tensometer._core import Summary, SummaryTable, summarize_many
 from tensometer.store import TensorKey
 
 # Tensors that were taken, and a row of each.
 Taken = tuple[Sequence[TensorKey], SummaryTable]
+# Called with updates, columns of what is known of each, and their phase.
+TellUpdates = Callable[[Sequence[TensorKey], dict[str, Any], str], None]
 
 
 class Sink(Protocol):
@@ -63,13 +65,13 @@ class Sink(Protocol):
         keys: Sequence[TensorKey],
         differences: Sequence[Any],
         phase: str,
-        submit: Callable[..., PendingUpdates | None],
-        tell: Callable[[Sequence[TensorKey], dict[str, Any], str], None],
+        submit: Callable[..., Any],
+        tell: TellUpdates,
     ) -> None:
         """Keep what a CUDA device finds of differences of tensors.
 
-        submit: called with the settings of their collection; its result is a table and columns. tell: called with
-        those, when they are there.
+        submit: called with the settings of their collection. It returns what a table and columns will come of, or None
+        where there is no free slot. tell: called with those, when they are there.
         """
 
     def after(self, work: Callable[[], None]) -> None:
@@ -83,6 +85,9 @@ class Sink(Protocol):
 
     def reduce(self, tensors: Sequence[Any], use: Callable[[SummaryTable], None]) -> None:
         """The same, for what is done with a whole table."""
+
+    def fetch(self, tensors: Sequence[Any], use: Callable[[Sequence[Any]], None]) -> None:
+        """Have whole tensors of PyTorch in the host's memory, at once, or when a CUDA device has copied them there."""
 
     def numbers(self, values: Mapping[str, object], use: Callable[[dict[str, float]], None]) -> None:
         """Numbers, and tensors of one element, as numbers; one that is neither does not take the others with it."""
@@ -107,6 +112,9 @@ class Sink(Protocol):
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""
+
+    def keep_out(self, when: Callable[[], bool]) -> None:
+        """Leave out all that is guarded while this is true: that is told once."""
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Keep a fact of this step that is no number."""

@@ -61,6 +61,9 @@ class TorchCapture:
             _check_module("loss", loss)
         optimizers = _optimizers(optimizer)
         self._scaling = Scaling(scaler, optimizers, sink)
+        if torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+            # What hooks do then, such as to copy, would become part of the graph.
+            sink.keep_out(lambda: torch.cuda.is_current_stream_capturing())
         share_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self._model, _ = unwrapped(model)
         self._optimizers, self._prefix = optimizers, prefix

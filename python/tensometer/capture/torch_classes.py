@@ -1,9 +1,12 @@
 """How often each class is the label and what is predicted instead: what a classifier's loss module is called with."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+
+from tensometer.capture.batches import on_device
 
 # Which class is taken for which is told up to so many classes; beyond, only how often each is the label; and beyond
 # the second, as of the tokens of a language, nothing.
@@ -13,38 +16,54 @@ MOST_CLASSES = 4096
 _MOST_ELEMENTS = 1 << 18
 
 
-def class_counts(loss: nn.Module, predictions: object, labels: object) -> dict[str, Any] | None:
-    """The data of an event `classes`; see docs/capture.md. None where these are no predictions and labels of classes.
+class Seen(NamedTuple):
+    """The first samples of a batch. labels and predicted: whole numbers of one dimension, where the batch lies."""
+
+    loss: nn.Module
+    classes: int
+    labels: torch.Tensor
+    predicted: torch.Tensor | None
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """What class_counts wants to have in the host's memory."""
+        return [self.labels] if self.predicted is None else [self.labels, self.predicted]
+
+
+def classes_seen(loss: nn.Module, predictions: object, labels: object) -> Seen | None:
+    """What there is to count. None where these are no predictions and labels of classes. Waits for no device.
 
     Predictions are one number for each class, in dimension 1, and labels are whole numbers; or the loss is a binary
-    cross entropy of one output. Labels that are negative, or the loss's `ignore_index`, are left out.
+    cross entropy of one output.
     """
     if not isinstance(predictions, torch.Tensor) or not isinstance(labels, torch.Tensor):
         return None
     if not predictions.is_floating_point() or not labels.numel():
         return None
     with torch.no_grad():
-        if isinstance(loss, nn.BCELoss | nn.BCEWithLogitsLoss):
-            found = _binary(loss, predictions, labels)
+        if isinstance(loss, _BINARY):
+            seen = _binary(loss, predictions, labels)
         else:
-            found = _of_several(predictions, labels)
-        return None if found is None else _counts(*found, loss)
+            seen = _of_several(loss, predictions, labels)
+        if seen is None or not on_device(labels):
+            return seen
+        # Less to copy. What is no class stays none, and what the loss ignores is one of them or none.
+        kept = seen.labels.clamp(-1, seen.classes).to(torch.int16)
+        return seen._replace(labels=kept, predicted=None if seen.predicted is None else seen.predicted.to(torch.int16))
 
 
-_Found = tuple[int, torch.Tensor | None, torch.Tensor]
+_BINARY = (nn.BCELoss, nn.BCEWithLogitsLoss)
 
 
-def _binary(loss: nn.Module, predictions: torch.Tensor, labels: torch.Tensor) -> _Found | None:
+def _binary(loss: nn.Module, predictions: torch.Tensor, labels: torch.Tensor) -> Seen | None:
     if predictions.shape != labels.shape or predictions.numel() != len(predictions):
         return None
-    # Soft labels are no classes.
-    if not bool(((labels == 0) | (labels == 1)).all()):
-        return None
     border = 0.0 if isinstance(loss, nn.BCEWithLogitsLoss) else 0.5
-    return 2, (predictions > border).flatten().long(), labels.flatten().long()
+    hard = torch.where((labels == 0) | (labels == 1), labels, -1)
+    return Seen(loss, 2, hard.flatten().long(), (predictions > border).flatten().long())
 
 
-def _of_several(predictions: torch.Tensor, labels: torch.Tensor) -> _Found | None:
+def _of_several(loss: nn.Module, predictions: torch.Tensor, labels: torch.Tensor) -> Seen | None:
     if labels.is_floating_point() or labels.dtype == torch.bool or predictions.dim() < 2:
         return None
     samples, classes = predictions.shape[:2]
@@ -58,12 +77,19 @@ def _of_several(predictions: torch.Tensor, labels: torch.Tensor) -> _Found | Non
     if not most:
         return None
     labels = labels[:most].flatten().long()
-    if classes > MOST_CONFUSED:
-        return classes, None, labels
-    return classes, predictions[:most].argmax(1).flatten(), labels
+    predicted = predictions[:most].argmax(1).flatten() if classes <= MOST_CONFUSED else None
+    return Seen(loss, classes, labels, predicted)
 
 
-def _counts(classes: int, predicted: torch.Tensor | None, labels: torch.Tensor, loss: nn.Module) -> dict[str, Any]:
+def class_counts(seen: Seen, tensors: Sequence[torch.Tensor]) -> dict[str, Any] | None:
+    """The data of an event `classes`; see docs/capture.md. None of soft labels, which are no classes.
+
+    tensors: those of `seen`, in the host's memory. Negative labels, and the loss's `ignore_index`, are left out.
+    """
+    loss, classes = seen.loss, seen.classes
+    labels, *predicted = (one.long() for one in tensors)
+    if isinstance(loss, _BINARY) and bool((labels < 0).any()):
+        return None
     ignored = getattr(loss, "ignore_index", -1)
     meant = (labels >= 0) & (labels < classes) & (labels != ignored)
     labels = labels[meant]
@@ -73,10 +99,10 @@ def _counts(classes: int, predicted: torch.Tensor | None, labels: torch.Tensor, 
         # Somebody knows that classes differ in size, and makes up for it.
         "weighted": any(getattr(loss, name, None) is not None for name in ("weight", "pos_weight")),
     }
-    if predicted is not None:
-        predicted = predicted[meant]
-        wrong = predicted != labels
-        pairs = _counted(labels[wrong] * classes + predicted[wrong])
+    for one in predicted:
+        found = one[meant]
+        wrong = found != labels
+        pairs = _counted(labels[wrong] * classes + found[wrong])
         data["errors"] = [[*divmod(pair, classes), n] for pair, n in pairs]
     return data
 

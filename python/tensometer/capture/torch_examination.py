@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tensometer._core import Summary, SummaryTable, summarize_many
-from tensometer.capture.batches import on_device
+from tensometer.capture.batches import some_on_device
 from tensometer.capture.sink import Sink
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_tensors import described, tensors_in
@@ -38,7 +38,7 @@ class Examination:
         """Tell of the output, if it is not finite. table: its rows, if they are there."""
         if table is None:
             tensors = [local_part(one)[0] for _, one in tensors_in(output)]
-            if any(map(on_device, tensors)):
+            if some_on_device(tensors):
                 self._judge_later(tensors, use)
                 return
             table = summarize_many(tensors, threads=self._sink.threads)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from tensometer._core import Summary, SummaryTable
-from tensometer.capture.batches import on_device
+from tensometer.capture.batches import some_on_device
 from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink, Taken
-from tensometer.capture.torch_classes import class_counts
+from tensometer.capture.torch_classes import class_counts, classes_seen
 from tensometer.capture.torch_distributed import local_part
 from tensometer.capture.torch_examination import Examination, named
 from tensometer.capture.torch_hooks import Hook
@@ -52,7 +52,7 @@ class ModuleCapture:
         self._channels: set[torch.Size] = set()  # the shapes in a pass of which dimension 1 is channels
         self._last_gradient: tuple[str, Summary] | None = None
         self._awaited: Callable[[object, SummaryTable | None], None] | None = None
-        self._told_unseen = self._told_uncounted = False
+        self._told_unseen = False
         self._padding: int | None = None
 
     def begin_step(self) -> None:
@@ -183,14 +183,16 @@ class ModuleCapture:
 
     def _count_classes(self, predictions: object, labels: object, phase: str) -> None:
         assert self._loss is not None
-        if _on_device(predictions):
-            if not self._told_uncounted:
-                self._told_uncounted = True
-                self._sink.event("problem", {"error": "labels: classes are not counted on a CUDA device"})
+        seen = classes_seen(self._loss, *(_local(value) for value in (predictions, labels)))
+        if seen is None:
             return
-        data = class_counts(self._loss, *(_local(value) for value in (predictions, labels)))
-        if data is not None:
-            self._sink.event("classes", {"model": self._prefix.removesuffix("."), "phase": phase, **data})
+
+        def there(tensors: Sequence[torch.Tensor]) -> None:
+            data = class_counts(seen, tensors)
+            if data is not None:
+                self._sink.event("classes", {"model": self._prefix.removesuffix("."), "phase": phase, **data})
+
+        self._sink.fetch(seen.tensors, there)
 
     def _take_ends(
         self,
@@ -261,7 +263,7 @@ class ModuleCapture:
                 if tensor.requires_grad:
                     tensor.register_hook(Hook(partial(self._gradient, base)))  # type: ignore[no-untyped-call]
         if table is None:
-            looks = self._origin.watching or (self._origin.listens and any(map(on_device, tensors)))
+            looks = self._origin.watching or (self._origin.listens and some_on_device(tensors))
         else:
             looks = table.nonfinite > 0
         if looks:
@@ -302,7 +304,7 @@ class ModuleCapture:
 
 
 def _on_device(value: object) -> bool:
-    return any(on_device(tensor) for _, tensor in tensors_in(value))
+    return some_on_device([tensor for _, tensor in tensors_in(value)])
 
 
 def _local(value: object) -> object:

@@ -10,6 +10,9 @@ from tensometer._core import Summary
 from tensometer.capture.batches import copied, on_device
 from tensometer.capture.sink import Sink
 
+# Of scalers that have no such states: always the same.
+_NONE: dict[int, dict[str, Any]] = {}
+
 
 class Scaled(NamedTuple):
     """What is known of a step: the scale, whether a step was kept from an optimizer, and which left one out itself."""
@@ -104,7 +107,7 @@ class Scaling:
         return any(getattr(one, "name", "") == "STEPPED" for one in stages)
 
     def _known(self) -> dict[int, dict[str, Any]]:
-        states: dict[int, dict[str, Any]] = getattr(self._scaler, "_per_optimizer_states", {})
+        states: dict[int, dict[str, Any]] = getattr(self._scaler, "_per_optimizer_states", _NONE)
         return states
 
     def _counts(self) -> list[Any]:

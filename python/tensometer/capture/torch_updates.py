@@ -1,7 +1,6 @@
 """What an optimizer really changed: weights before and after its step."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from tensometer._core import SummaryTable, UpdateTracker
 from tensometer.capture.batches import on_device
-from tensometer.capture.sink import Sink
+from tensometer.capture.sink import Sink, TellUpdates
 from tensometer.capture.torch_parameters import Parameter
 from tensometer.capture.torch_updates_on_device import UpdatesOnDevice
 from tensometer.store import TensorKey
@@ -30,9 +29,9 @@ class UpdateCapture:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._tracker = UpdateTracker()
-        self._on_device: UpdatesOnDevice | None = None
-        self._parameters: list[Parameter] = []
+        self._on_host, self._on_device = _UpdatesOnHost(sink), UpdatesOnDevice(sink)
+        self._here: list[Parameter] = []
+        self._there: list[Parameter] = []
         self._keys: list[TensorKey] = []
         self._waiting = False
         self._phase = ""
@@ -42,19 +41,12 @@ class UpdateCapture:
         self._waiting = False
         parts = [(one, *_part(one)) for one in parameters if one.tensor.requires_grad]
         kept = [part for part in parts if self._sink.takes(part[1])]
-        names = [key.name for _, key, _ in kept]
-        keys, tensors = [key for _, key, _ in kept], [tensor for _, _, tensor in kept]
-        if names != [key.name for key in self._keys]:
-            self._tracker = UpdateTracker()
-        if not any(map(on_device, tensors)):
-            self._on_device = None
-        elif self._on_device is None or keys != self._keys:
-            self._on_device = UpdatesOnDevice(tensors)
-        self._parameters, self._keys = [one for one, _, _ in kept], keys
-        if self._on_device is None:
-            self._tracker.before(tensors, threads=self._sink.threads)
-        else:
-            self._on_device.before(tensors)
+        there = [part for part in kept if on_device(part[2])]
+        here = [part for part in kept if not on_device(part[2])] if there else kept
+        for place, chosen in ((self._on_host, here), (self._on_device, there)):
+            place.before([key for _, key, _ in chosen], [tensor for _, _, tensor in chosen])
+        self._here, self._there = [one for one, _, _ in here], [one for one, _, _ in there]
+        self._keys = [key for _, key, _ in (*here, *there)]
         self._waiting = True
         self._phase = self._sink.phase_of(training=True)
 
@@ -66,17 +58,40 @@ class UpdateCapture:
         if not self._waiting:
             return
         self._waiting = False
-        parts = [_part(one) for one in self._parameters]
+        parts = [_part(one) for one in (*self._here, *self._there)]
         others = [old.name for (key, _), old in zip(parts, self._keys, strict=True) if key != old]
         if others:
             raise ValueError(f"updates: {', '.join(others)} changed dtype or shape after the optimizer's step")
-        keys, phase = self._keys, self._phase
-        tensors = [tensor for _, tensor in parts]
-        if self._on_device is not None:
-            self._sink.take_compared(
-                keys, self._on_device.differences, phase, partial(self._on_device.after, tensors), self._tell
-            )
-            return
+        tensors, phase, size = [tensor for _, tensor in parts], self._phase, len(self._here)
+        if self._there:
+            self._on_device.after(tensors[size:], phase, self._tell)
+        if self._here or not self._there:
+            self._on_host.after(tensors[:size], phase, self._tell)
+
+    def _tell(self, keys: Sequence[TensorKey], columns: dict[str, Any], phase: str) -> None:
+        for suffix in ("ratio", "changed_fraction", "cosine"):
+            known = ~np.isnan(columns[suffix])
+            told = keys if known.all() else [key for key, there in zip(keys, known.tolist(), strict=True) if there]
+            self._sink.take_derived(told, suffix, columns[suffix][known].tolist(), phase)
+
+
+class _UpdatesOnHost:
+    """Weights before and after an optimizer's step in the host's memory."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._tracker = UpdateTracker()
+        self._keys: Sequence[TensorKey] = ()
+
+    def before(self, keys: Sequence[TensorKey], tensors: Sequence[torch.Tensor]) -> None:
+        """Keep the weights."""
+        if [key.name for key in keys] != [key.name for key in self._keys]:
+            self._tracker = UpdateTracker()
+        self._keys = keys
+        self._tracker.before(tensors, threads=self._sink.threads)
+
+    def after(self, tensors: Sequence[torch.Tensor], phase: str, tell: TellUpdates) -> None:
+        """Record the difference to what before() kept."""
         columns = dict[str, Any]()
 
         def summarize(_: Sequence[Any], **settings: Any) -> SummaryTable:
@@ -84,15 +99,9 @@ class UpdateCapture:
             columns.update(found)
             return table
 
-        differences = _Differences(self._tracker, len(keys))
-        if self._sink.take(keys, differences, phase, summarize=summarize):
-            self._tell(keys, columns, phase)
-
-    def _tell(self, keys: Sequence[TensorKey], columns: dict[str, Any], phase: str) -> None:
-        for suffix in ("ratio", "changed_fraction", "cosine"):
-            known = ~np.isnan(columns[suffix])
-            told = keys if known.all() else [key for key, there in zip(keys, known.tolist(), strict=True) if there]
-            self._sink.take_derived(told, suffix, columns[suffix][known].tolist(), phase)
+        differences = _Differences(self._tracker, len(tensors))
+        if self._sink.take(self._keys, differences, phase, summarize=summarize):
+            tell(self._keys, columns, phase)
 
 
 def _part(parameter: Parameter) -> tuple[TensorKey, torch.Tensor]:

@@ -1,0 +1,138 @@
+"""A monitor on models that lie here and there, and tensors that cannot be taken like the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fake_cuda import DLPackArray, Driver
+from tensometer import Monitor, actions
+from tensometer.capture.batches import Batches, Options
+from tensometer.store import Record
+from torch import nn
+from torch_stand_in import Device, host, nothing_waits, to_device
+from training_on_device import on_host, rows_of, told
+
+
+def problems(path: Path) -> list[str]:
+    return [data["error"] for _, _, data in told(path, "problem")]
+
+
+class Halves(nn.Module):
+    """The first on the host, the second where it is put."""
+
+    def __init__(self, place: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.here, self.there = nn.Linear(4, 4), place(nn.Linear(4, 2))
+
+
+def _train_halves(path: Path, place: Callable[[Any], Any]) -> None:
+    torch.manual_seed(0)
+    model = Halves(place)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with Monitor(path, every=1, collections=["weights", "gradients", "updates", "loop"]) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for x in torch.randn(4, 3, 4):
+            with nothing_waits():
+                optimizer.zero_grad()
+                model.here(x).square().mean().backward()
+                model.there(place(x)).square().mean().backward()
+                optimizer.step()
+                monitor.step()
+
+
+def test_parameters_of_an_optimizer_here_and_there(device: Driver, records: list[Record], tmp_path: Path) -> None:
+    _train_halves(tmp_path / "cpu", on_host)
+    expected = rows_of(records)
+    assert {mark[3] for mark in expected if mark[2] == "updates"} >= {"here.weight/cosine", "there.weight/cosine"}
+    _train_halves(tmp_path / "cuda", to_device)
+    assert rows_of(records) == expected
+    assert problems(tmp_path / "cuda") == []
+
+
+def test_sparse_gradients_are_told(device: Driver, records: list[Record], tmp_path: Path) -> None:
+    """To coalesce one would wait for the device; what it does not concern is there."""
+
+    class Sparse:
+        is_cuda, is_sparse, layout = True, True, torch.sparse_coo
+
+        def is_coalesced(self) -> bool:
+            return False
+
+    failed: list[str] = []
+    batches = Batches(lambda error: failed.append(str(error)))
+    batch = batches.batch(Options())
+    numbers = [batches.add(batch, one, name) for one, name in ((to_device(torch.ones(3)), "a"), (Sparse(), "b"))]
+    batches.submit(1, full=False)
+    assert failed == ["b: is sparse, and to add up what it has twice would wait for the device"]
+    device.finish()
+    assert batch.settled(pytest.fail)
+    assert batch.places(numbers) == [0, None]
+
+
+def test_a_tensor_that_lies_elsewhere_is_left_out_alone(
+    device: Driver, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = rng.standard_normal(100).astype(np.float32)
+    monkeypatch.setenv("TENSOMETER_FAKE", "devices=2 owner=1")
+    device.reset()
+    elsewhere = DLPackArray(device, x, device=0)
+    monkeypatch.setenv("TENSOMETER_FAKE", "devices=2")
+    device.reset()
+    good = [DLPackArray(device, x, device=0) for _ in range(2)]
+    failed: list[str] = []
+    batches = Batches(lambda error: failed.append(str(error)))
+    batch = batches.batch(Options())
+    numbers = [batches.add(batch, one, name) for one, name in zip((good[0], elsewhere, good[1]), "abc", strict=True)]
+    batches.submit(1, full=False)
+    assert failed == ["b: is in the memory of CUDA device 1, not of device 0"]
+    device.finish()
+    assert batch.settled(pytest.fail)
+    assert batch.places(numbers) == [0, None, 1]
+
+
+def test_a_tensor_that_is_held_twice_is_copied_for_both(device: Driver) -> None:
+    batches = Batches(pytest.fail)
+    batch, x = batches.batch(Options()), to_device(torch.ones(3))
+    numbers = [batches.add(batch, x, name) for name in ("output", "input")]
+    batches.copy(x)
+    x += 1
+    batches.submit(1, full=False)
+    device.finish()
+    assert batch.settled(pytest.fail)
+    assert batch.table is not None
+    assert [batch.table[at].max for at in batch.places(numbers) if at is not None] == [1.0, 1.0]
+
+
+def test_a_bad_update_is_kept_back_though_all_slots_were_taken(
+    device: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By many passes, each of which is submitted on its own, on a device that lags behind."""
+    monkeypatch.setenv("TENSOMETER_FAKE", "adopt=1 late=0")
+    device.reset()
+    torch.manual_seed(0)
+    model = to_device(nn.Linear(4, 2))
+    before = [host(one.detach()).clone() for one in model.parameters()]
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        settings = {"every": 1, "collections": ["activations", "gradients"], "micro_batches": True}
+        with Monitor(tmp_path, **settings, rules=["NonFinite"], on_finding=actions.skip_update()) as monitor:
+            monitor.attach(model, optimizer=optimizer)
+            inputs = torch.randn(40, 3, 4)
+            inputs[-1, 0, 0] = float("nan")
+            with monkeypatch.context() as patched:
+                patched.setattr(Device, "catch_up", classmethod(lambda _: None))
+                for x in inputs:
+                    model(to_device(x)).square().mean().backward()
+                optimizer.step()
+            monitor.step()
+
+    with pytest.warns(RuntimeWarning, match="the device is too far behind"):
+        run()
+    assert [step for step, _, _ in told(tmp_path, "update_skipped")] == [0]
+    assert all(map(torch.equal, [host(one.detach()) for one in model.parameters()], before))
