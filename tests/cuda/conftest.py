@@ -1,12 +1,31 @@
-"""The fake driver, which stands where a GPU's would."""
+"""The kernels' PTX, and the fake driver, which stands where a GPU's would."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import fake_cuda
+import nvcc
 import pytest
+from ptx_launch import Layout, compile_ptx, layout
 from tensometer.store import Record, RunWriter
 from torch_stand_in import LatePendings, install
+
+
+@pytest.fixture(scope="session")
+def ptx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ptx")
+
+
+@pytest.fixture(scope="session")
+def ptx_text(ptx_folder: Path) -> str:
+    """The kernels as nvcc emits them."""
+    return compile_ptx(str(nvcc.find()), ptx_folder, 80)
+
+
+@pytest.fixture(scope="session")
+def ptx_layout(ptx_folder: Path) -> Layout:
+    """How the tables lie in memory."""
+    return layout(ptx_folder)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import tensometer
 from planted import Bug
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -25,13 +26,25 @@ class Layer:
 # Sanitizers lay out more memory than conftest.py allows.
 UNLIMITED = ("prlimit", "--data=unlimited:")
 # setarch: as in the Makefile.
+PYTHON = "test_cuda_monitor.py"
 LAYERS = {
     "A plain": Layer("cuda_tests"),
     "A ASan+UBSan": Layer("asan/cuda_tests", UNLIMITED),
     "A TSan": Layer("tsan/cuda_tests", (*UNLIMITED, "env", "TSAN_OPTIONS=halt_on_error=1", "setarch", "-R")),
     "B": Layer("test_ptx.py"),
+    "B histogram": Layer("test_ptx_histogram.py"),
     "C": Layer("launcher_tests", ("env", f"TENSOMETER_LIBCUDA={BUILD / 'libcuda.so.1'}")),
+    "C Python": Layer(PYTHON),
 }
+# pytest over the copy of the package, whose core is the one that is installed: without what finds that by itself.
+BOOT = """
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "_editable_" not in type(finder).__module__]
+sys.path.insert(0, "python")
+import pytest, tensometer
+assert "python/tensometer" in tensometer.__file__ and not tensometer.__file__.startswith({root!r}), tensometer.__file__
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,13 @@ def built(command: list[str] | str, folder: Path) -> str:
 
 def copy_sources(to: Path, bug: Bug | None) -> None:
     """What there is to build and to run, the bug in it."""
-    for name in ("csrc", "tests"):
+    for name in ("csrc", "python", "tests"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", to)
+    core = Path(tensometer._core.__file__)
+    (to / "python" / "tensometer" / core.name).symlink_to(core)
+    (to / "build").mkdir()
+    (to / "build" / "core").symlink_to(BUILD)
     if bug is not None:
         source = to / bug.file
         text = source.read_text(encoding="utf-8")
@@ -126,5 +143,6 @@ def try_layer(name: str, bugs: list[Bug], tree: Path, planted: bool) -> Outcome:
         words = sorted({word for bug in bugs for word in bug.tests.split()})
         return run([*layer.under, str(program), "--quick", *words], tree)
     chosen = " or ".join(sorted({f"({bug.tests})" for bug in bugs}))
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
+    start = ["-c", BOOT.format(root=str(ROOT))] if layer.tests == PYTHON else ["-m", "pytest"]
+    pytest = [sys.executable, *start, "-q", "-p", "no:cacheprovider", "-k", chosen]
     return run([*pytest, str(tree / "tests" / "cuda" / layer.tests)], tree)

@@ -40,9 +40,19 @@ PAIR_TOTALS = np.dtype(
     align=True,
 )
 PAIR_PART = np.dtype([("summary", SUMMARY), ("totals", PAIR_TOTALS), ("along_last", "f8")], align=True)
+UNIFORM = np.dtype(
+    [("tensor", TENSOR), ("edges", "u8"), ("counts", "u8"), ("per_unit", "f8"), ("bins", "u4"), ("stride", "u4")],
+    align=True,
+)
 PAIR_FOUND = np.dtype([("whole", PAIR_PART), ("first_bin", "u8"), ("bins", "u8")], align=True)
 TABLES = {"Tensor": TENSOR, "Item": ITEM, "Summary": SUMMARY, "Result": RESULT, "Output": OUTPUT}
-TABLES |= {"TensorPair": TENSOR_PAIR, "PairTotals": PAIR_TOTALS, "PairPart": PAIR_PART, "PairFound": PAIR_FOUND}
+TABLES |= {
+    "Uniform": UNIFORM,
+    "TensorPair": TENSOR_PAIR,
+    "PairTotals": PAIR_TOTALS,
+    "PairPart": PAIR_PART,
+    "PairFound": PAIR_FOUND,
+}
 
 
 @dataclass(frozen=True)

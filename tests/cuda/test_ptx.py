@@ -10,7 +10,7 @@ import nvcc
 import pytest
 import tensometer
 from ptx import PtxError, parse
-from ptx_launch import BLOCK, FOLD, SUMMARY, TABLES, Found, Input, Launcher, Layout, compile_ptx, layout
+from ptx_launch import BLOCK, FOLD, SUMMARY, TABLES, Found, Input, Launcher, Layout, compile_ptx
 from ptx_memory import Array
 from samples import DTYPES, sample
 from tensometer import _core
@@ -26,24 +26,8 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ptx")
-
-
-@pytest.fixture(scope="module")
-def text(folder: Path) -> str:
-    """The PTX."""
-    return compile_ptx(str(NVCC), folder, 80)
-
-
-@pytest.fixture(scope="module")
-def known(folder: Path) -> Layout:
-    return layout(folder)
-
-
-@pytest.fixture(scope="module")
-def launcher(text: str, known: Layout) -> Launcher:
-    return Launcher(known, parse(text))
+def launcher(ptx_text: str, ptx_layout: Layout) -> Launcher:
+    return Launcher(ptx_layout, parse(ptx_text))
 
 
 def mix(x: int) -> int:
@@ -117,11 +101,11 @@ def check_records(found: Found, x: Array) -> None:
         assert not (said := differences(record, columns, i)), f"block {i}: {'; '.join(said)}"
 
 
-def test_tables_lie_as_in_cpp(known: Layout) -> None:
+def test_tables_lie_as_in_cpp(ptx_layout: Layout) -> None:
     for name, table in TABLES.items():
-        assert table.itemsize == known.sizes[f"sizeof({name})"]
+        assert table.itemsize == ptx_layout.sizes[f"sizeof({name})"]
         for field, (_, offset, *_) in (table.fields or {}).items():
-            assert offset == known.sizes[f"offsetof({name}, {field})"], (name, field)
+            assert offset == ptx_layout.sizes[f"offsetof({name}, {field})"], (name, field)
 
 
 @pytest.mark.parametrize("name", MAIN)
@@ -173,9 +157,9 @@ def test_nonfinite_at_every_position(name: str, launcher: Launcher, rng: np.rand
 
 
 @pytest.fixture(scope="module")
-def oldest(folder: Path, known: Layout) -> Launcher:
+def oldest(ptx_folder: Path, ptx_layout: Layout) -> Launcher:
     """The PTX for the oldest architecture, which has no extremes of two halves at a time."""
-    return Launcher(known, parse(compile_ptx(str(NVCC), folder, 75)))
+    return Launcher(ptx_layout, parse(compile_ptx(str(NVCC), ptx_folder, 75)))
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -231,7 +215,7 @@ def test_layouts(launcher: Launcher, rng: np.random.Generator) -> None:
 
 
 def swap(old: str, new: str) -> Callable[[str], str]:
-    """Another text in its place."""
+    """Another ptx_text in its place."""
     return lambda line: line.replace(old, new)
 
 
@@ -290,27 +274,27 @@ def small() -> list[Input]:
 
 
 @pytest.fixture(scope="module")
-def ran(text: str, known: Layout, small: list[Input]) -> list[Any]:
+def ran(ptx_text: str, ptx_layout: Layout, small: list[Input]) -> list[Any]:
     """The instructions that a faultless kernel runs over them."""
-    launcher = Launcher(known, parse(text))
+    launcher = Launcher(ptx_layout, parse(ptx_text))
     check(launcher, small)
     return launcher.executed(launcher.reduce)
 
 
-def faulty(text: str, line: int, change: Callable[[str], str]) -> str:
-    lines = text.split("\n")
+def faulty(ptx_text: str, line: int, change: Callable[[str], str]) -> str:
+    lines = ptx_text.split("\n")
     changed = change(lines[line - 1])
     assert changed != lines[line - 1], lines[line - 1]
     lines[line - 1] = changed
     return "\n".join(lines)
 
 
-def is_caught(text: str, known: Layout, inputs: list[Input]) -> bool:
+def is_caught(ptx_text: str, ptx_layout: Layout, inputs: list[Input]) -> bool:
     """Whether a kernel is refused, or differs in any block or in the whole."""
     try:
-        found = check(Launcher(known, parse(text)), inputs)
+        found = check(Launcher(ptx_layout, parse(ptx_text)), inputs)
         for given, mine in zip(inputs, found, strict=True):
-            if given.name not in known.tables:
+            if given.name not in ptx_layout.tables:
                 check_records(mine, given.storage)
     except (PtxError, AssertionError):
         return True
@@ -318,7 +302,7 @@ def is_caught(text: str, known: Layout, inputs: list[Input]) -> bool:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_planted_faults(name: str, text: str, known: Layout, small: list[Input], ran: list[Any]) -> None:
+def test_planted_faults(name: str, ptx_text: str, ptx_layout: Layout, small: list[Input], ran: list[Any]) -> None:
     pattern, change = FAULTS[name]
     places = [instruction for instruction in ran if re.fullmatch(pattern, instruction.opcode)]
     assert places
@@ -326,4 +310,4 @@ def test_planted_faults(name: str, text: str, known: Layout, small: list[Input],
     # The first barrier of a warp guards what nothing has used before it.
     first = 1 if name == "no barrier of the warp" else 0
     place = places[first if "barrier" in name else len(places) // (2 if "another" in name else 3)]
-    assert is_caught(faulty(text, place.line, change), known, small), place
+    assert is_caught(faulty(ptx_text, place.line, change), ptx_layout, small), place

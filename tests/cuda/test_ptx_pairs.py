@@ -1,7 +1,6 @@
 """The kernels that compare as nvcc emits them, executed instruction by instruction, against the contract in NumPy."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from ptx_launch import (
     SUMMARY,
     TENSOR_PAIR,
     Layout,
-    compile_ptx,
-    layout,
 )
 from ptx_memory import Array
 from samples import sample
@@ -30,21 +27,6 @@ from tensometer import _core
 NVCC = nvcc.find()
 pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc: make cuda-test installs it")
 RESOLUTION = 3
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ptx_pairs")
-
-
-@pytest.fixture(scope="module")
-def text(folder: Path) -> str:
-    return compile_ptx(str(NVCC), folder, 80)
-
-
-@pytest.fixture(scope="module")
-def known(folder: Path) -> Layout:
-    return layout(folder)
 
 
 @dataclass(frozen=True)
@@ -70,8 +52,8 @@ class PairOutput:
 class PairLauncher:
     """Both kernels of a module, for one pair a launch."""
 
-    def __init__(self, known: Layout, module: Module) -> None:
-        self.layout, self.memory = known, Memory()
+    def __init__(self, ptx_layout: Layout, module: Module) -> None:
+        self.layout, self.memory = ptx_layout, Memory()
         self.compare = Kernel(module, "tensometer_compare", REDUCE_THREADS, self.memory)
         self.finish = Kernel(module, "tensometer_finish_pairs", FINISH_THREADS, self.memory)
 
@@ -109,8 +91,8 @@ class PairLauncher:
 
 
 @pytest.fixture(scope="module")
-def launcher(text: str, known: Layout) -> PairLauncher:
-    return PairLauncher(known, parse(text))
+def launcher(ptx_text: str, ptx_layout: Layout) -> PairLauncher:
+    return PairLauncher(ptx_layout, parse(ptx_text))
 
 
 def difference_of(given: PairInput) -> Array:
@@ -218,11 +200,11 @@ def test_misaligned(launcher: PairLauncher, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("sub.rn.f32", "add.rn.f32"), ("add.rn.f64", "sub.rn.f64")])
-def test_planted_faults(old: str, new: str, text: str, known: Layout, rng: np.random.Generator) -> None:
+def test_planted_faults(old: str, new: str, ptx_text: str, ptx_layout: Layout, rng: np.random.Generator) -> None:
     given = make(rng, "float32", BLOCK, False)
-    lines = text.split("\n")
+    lines = ptx_text.split("\n")
     first = next(i for i, line in enumerate(lines) if "tensometer_compare" in line)
-    kernel = PairLauncher(known, parse(text))
+    kernel = PairLauncher(ptx_layout, parse(ptx_text))
     kernel.run(given)
     ran = {
         instruction.line
@@ -234,7 +216,7 @@ def test_planted_faults(old: str, new: str, text: str, known: Layout, rng: np.ra
     place = places[len(places) // 2]
     lines[place] = lines[place].replace(old, new)
     try:
-        found = PairLauncher(known, parse("\n".join(lines))).run(given)
+        found = PairLauncher(ptx_layout, parse("\n".join(lines))).run(given)
     except PtxError:
         return
     assert wrong(given, found), lines[place]
