@@ -31,8 +31,9 @@ std::vector<Part> parts_of(std::span<const SparseView> tensors, std::span<const 
   }
   std::vector<Part> parts;
   for (auto& [place, part] : by_place) {
+    const std::uint64_t most_bytes = cuda::most_bytes_of(part.views, options, room);
     for (std::span<const TensorView> views = part.views; !views.empty();) {
-      const std::size_t size = cuda::part_of(views, options, room);
+      const std::size_t size = cuda::part_of(views, options, most_bytes);
       const auto first = part.rows.end() - static_cast<std::ptrdiff_t>(views.size());
       parts.push_back({place, {first, first + static_cast<std::ptrdiff_t>(size)}, {}});
       parts.back().views.assign(views.begin(), views.begin() + static_cast<std::ptrdiff_t>(size));

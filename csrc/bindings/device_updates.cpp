@@ -48,7 +48,7 @@ std::vector<Pairs> pairs_of(const std::vector<Input>& old_ones, const std::vecto
     throw py::value_error("old: " + std::to_string(old_ones.size()) + " tensors, new: " +
                           std::to_string(new_ones.size()) + ", last: " + std::to_string(last_ones.size()));
   }
-  const std::size_t most = cuda::most_pairs(options);
+  const std::size_t most = cuda::most_pairs(options, new_ones.size());
   std::vector<Pairs> all;
   for (std::size_t i = 0; i < new_ones.size(); ++i) {
     const Place place = new_ones[i].place;

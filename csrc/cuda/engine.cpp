@@ -11,7 +11,12 @@ constexpr unsigned slots = 32;  // a training step may make several submits, and
 constexpr std::uint64_t most_counter_bytes = 16 << 20;
 // Where bins have no room of their own, so that a training step stays one submit: 256 tensors at resolution 6, 2048 at 3.
 constexpr std::uint64_t most_usual_bytes = 64 << 20;
-constexpr std::size_t most_tensors = 1 << 14;
+constexpr std::size_t most_tensors = 1 << 14, most_parts = 8;
+
+std::uint64_t counter_bytes(const TensorView& view, const Options& options) {
+  if (row(view.dtype).lanes == Lanes::table) return byte_counters * sizeof(std::uint64_t);
+  return options.histogram == HistogramMode::none ? 0 : counters_of(options.resolution) * sizeof(std::uint64_t);
+}
 
 }  // namespace
 
@@ -95,21 +100,29 @@ void Engine::collect() {
   }
 }
 
-std::size_t part_of(std::span<const TensorView> views, const Options& options, Room room) {
-  const std::uint64_t most_bytes = room == Room::most ? most_counter_bytes : most_usual_bytes;
+std::uint64_t most_bytes_of(std::span<const TensorView> views, const Options& options, Room room) {
+  if (room == Room::most) return most_counter_bytes;
   std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < views.size() && i < most_tensors; ++i) {
-    const bool table = row(views[i].dtype).lanes == Lanes::table;
-    const bool counts = table || options.histogram != HistogramMode::none;
-    if (counts) bytes += (table ? byte_counters : counters_of(options.resolution)) * sizeof(std::uint64_t);
-    if (bytes > most_bytes && i != 0) return i;
-  }
-  return std::min(views.size(), most_tensors);
+  for (const TensorView& view : views) bytes += counter_bytes(view, options);
+  // So much more than an eighth that no remainder is a ninth.
+  const std::uint64_t largest = std::max(byte_counters, counters_of(options.resolution)) * sizeof(std::uint64_t);
+  return std::max(most_usual_bytes, bytes / most_parts + largest);
 }
 
-std::size_t most_pairs(const Options& options) {
-  if (options.histogram == HistogramMode::none) return most_tensors;
-  return std::max<std::size_t>(1, most_usual_bytes / (counters_of(options.resolution) * sizeof(std::uint64_t)));
+std::size_t part_of(std::span<const TensorView> views, const Options& options, std::uint64_t most_bytes) {
+  const std::size_t most = most_bytes == most_counter_bytes ? most_tensors : views.size();
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < views.size() && i < most; ++i) {
+    bytes += counter_bytes(views[i], options);
+    if (bytes > most_bytes && i != 0) return i;
+  }
+  return std::min(views.size(), most);
+}
+
+std::size_t most_pairs(const Options& options, std::size_t count) {
+  if (options.histogram == HistogramMode::none) return count;
+  const std::size_t usual = most_usual_bytes / (counters_of(options.resolution) * sizeof(std::uint64_t));
+  return std::max(usual, count / most_parts + 1);
 }
 
 }  // namespace tensometer::cuda

@@ -41,10 +41,12 @@ class Engine {
   std::set<Ticket> unwanted_;
 };
 
-// How many tensors from the first on one submit should take: counters need memory of the device, and so do bins, where
-// there is room for most, of the host.
-std::size_t part_of(std::span<const TensorView> views, const Options& options, Room room);
-// The same of pairs, in usual room.
-std::size_t most_pairs(const Options& options);
+// How many bytes of counters a submit of some of these should have at most: they need memory of the device, and so do bins,
+// where there is room for most, of the host. In usual room all of them take eight submits at most.
+std::uint64_t most_bytes_of(std::span<const TensorView> views, const Options& options, Room room);
+// How many tensors from the first on are one submit then.
+std::size_t part_of(std::span<const TensorView> views, const Options& options, std::uint64_t most_bytes);
+// The same of so many pairs, in usual room.
+std::size_t most_pairs(const Options& options, std::size_t count);
 
 }  // namespace tensometer::cuda

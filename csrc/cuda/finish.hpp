@@ -30,8 +30,8 @@ TENSOMETER_DEVICE void fold_run(PairPart* first, std::uint32_t step, std::uint32
   }
 }
 
-// Folds records of one level after another: each the first of up to 64 of the level below. 2^32 records would be of more
-// elements than any device has.
+// Folds records of one level after another: each the first of up to 64 of the level below. A tensor has
+// at most 2^24 records (plan.cpp).
 template <class Record>
 TENSOMETER_DEVICE void fold_records(Record* records, std::uint32_t count) {
 #pragma unroll 1

@@ -12,7 +12,7 @@
 namespace tensometer::cuda {
 namespace {
 
-constexpr std::uint64_t count_bits = 48;
+constexpr std::uint64_t count_bits = 48, most_elements = std::uint64_t{1} << 40;
 
 std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
 
@@ -24,6 +24,8 @@ TensorError::TensorError(const std::string& argument, std::size_t number, const 
 Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& argument,
              std::size_t index) {
   if (view.swapped) throw TensorError(argument, index, "is a CUDA tensor in the other byte order");
+  // Of a view that repeats a few elements; what has memory is smaller.
+  if (reader.count() > most_elements) throw TensorError(argument, index, "has more than 2^40 elements");
   if (reader.dims().size() > most_dims) {
     throw TensorError(argument, index,
                       "has a layout of " + std::to_string(reader.dims().size()) +

@@ -185,6 +185,10 @@ TEST(launched_tensors_must_be_of_the_device) {
                                        "tensor 0 is not in the memory of a CUDA device");
   check::throws<std::invalid_argument>([&] { launcher.submit(elsewhere->on_device(), everything, nullptr); },
                                        "tensor 0 is in the memory of CUDA device 1, not of device 0");
+  TensorView endless = contiguous(tensors->tensors[0]->device.data, DType::k_float32, {std::int64_t{1} << 41});
+  endless.strides[0] = 0;
+  check::throws<std::invalid_argument>([&] { launcher.submit({&endless, 1}, everything, nullptr); },
+                                       "x: tensor 0 has more than 2^40 elements");
   TensorView swapped = tensors->tensors[0]->device;
   swapped.swapped = true;
   check::throws<std::invalid_argument>([&] { launcher.submit({&swapped, 1}, everything, nullptr); }, "byte order");
