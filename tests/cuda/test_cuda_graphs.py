@@ -88,3 +88,23 @@ def test_nothing_of_a_monitor_becomes_part_of_a_graph(device: Driver, records: l
         assert collections[2 + number] >= {"weights", "losses", "optimizer_state"}
         _, row = rows[2 + number, "train", "weights", "0.weight", 0]
         assert row.l2 == summarize(first).l2
+
+
+def test_a_build_with_cuda_and_no_device(
+    monkeypatch: pytest.MonkeyPatch, records: list[Record], tmp_path: Path
+) -> None:
+    """There PyTorch raises an error if it is asked whether a graph is being captured."""
+
+    def asked() -> bool:
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", asked)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Monitor(tmp_path, every=1, strict=True, collections=["weights", "gradients"]) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        model(torch.ones(3, 4)).sum().backward()
+        optimizer.step()
+        monitor.step()
+    assert {mark[2] for mark in rows_of(records)} == {"weights", "gradients"}

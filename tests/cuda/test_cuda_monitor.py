@@ -105,6 +105,19 @@ def test_whole_tensors_are_those_of_the_cpu(device: Driver, tmp_path: Path) -> N
     assert Device.synchronised == 0
 
 
+def test_whole_tensors_of_any_layout(device: Driver, tmp_path: Path) -> None:
+    x = torch.randn(4, 6, dtype=torch.complex64)
+    views = {"conjugate": x.conj(), "steps": x[:, ::2], "transposed": x.T, "negated": x.conj().imag}
+    with Monitor(tmp_path, every=1, collections={"metrics": {"save": "raw"}}) as monitor:
+        for name, view in views.items():
+            monitor.record(name, to_device(view), collection="metrics")
+        monitor.step()
+    run = tensometer.open_run(tmp_path)
+    for name, view in views.items():
+        assert np.array_equal(run.tensor(name, 0), view.resolve_conj().resolve_neg().numpy())
+    assert Device.synchronised == 0
+
+
 @pytest.mark.parametrize("loss_module", [nn.CrossEntropyLoss(ignore_index=1), nn.BCEWithLogitsLoss()])
 def test_classes_are_counted_as_on_the_cpu(device: Driver, tmp_path: Path, loss_module: nn.Module) -> None:
     def run(path: Path, place: Callable[[Any], Any]) -> list[Any]:

@@ -74,6 +74,43 @@ def test_sparse_gradients_are_told(device: Driver, records: list[Record], tmp_pa
     assert batch.places(numbers) == [0, None]
 
 
+def test_updates_without_memory_are_told_and_the_next_step_tries_again(
+    device: Driver, monkeypatch: pytest.MonkeyPatch, records: list[Record], tmp_path: Path
+) -> None:
+    zeros_like, asked = torch.zeros_like, list[int]()
+
+    def first_fails(*arguments: Any, **settings: Any) -> torch.Tensor:
+        asked.append(1)
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return zeros_like(*arguments, **settings)
+
+    monkeypatch.setattr(torch, "zeros_like", first_fails)
+    with pytest.warns(RuntimeWarning, match="CUDA out of memory"):
+        _train_halves(tmp_path, to_device)
+    updates = {(mark[0], mark[3]) for mark in rows_of(records) if mark[2] == "updates"}
+    assert {(step, f"{half}.weight") for step in (1, 2, 3) for half in ("here", "there")} <= updates
+    # What lies on the host has memory of its own.
+    assert (0, "here.weight") in updates
+    assert (0, "there.weight") not in updates
+    assert problems(tmp_path) == ["OutOfMemoryError: CUDA out of memory"]
+
+
+def test_sparse_gradients_on_the_host_are_read(device: Driver) -> None:
+    """Beside others on a device."""
+    failed: list[str] = []
+    batches = Batches(lambda error: failed.append(str(error)))
+    batch = batches.batch(Options())
+    sparse = torch.sparse_coo_tensor([[1, 1, 2]], [1.0, 2.0, 4.0], (5,), check_invariants=True)
+    numbers = [batches.add(batch, one, name) for one, name in ((to_device(torch.ones(3)), "a"), (sparse, "b"))]
+    batches.submit(1, full=False)
+    device.finish()
+    assert batch.settled(pytest.fail)
+    assert failed == []
+    assert batch.table is not None
+    assert [batch.table[at].max for at in batch.places(numbers) if at is not None] == [1.0, 4.0]
+
+
 def test_a_tensor_that_lies_elsewhere_is_left_out_alone(
     device: Driver, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +157,12 @@ def test_a_bad_update_is_kept_back_though_all_slots_were_taken(
 
     def run() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        settings = {"every": 1, "collections": ["activations", "gradients"], "micro_batches": True}
+        settings = {
+            "every": 1,
+            "collections": ["activations", "gradients"],
+            "micro_batches": True,
+            "close_seconds": 0.5,
+        }
         with Monitor(tmp_path, **settings, rules=["NonFinite"], on_finding=actions.skip_update()) as monitor:
             monitor.attach(model, optimizer=optimizer)
             inputs = torch.randn(40, 3, 4)

@@ -236,6 +236,7 @@ def install(driver: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     Device.driver, Device.forbidden, Device.synchronised = driver, False, 0
     Device.copies, Device.graph = [], None
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: Device.graph is not None)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _=None: SimpleNamespace(cuda_stream=STREAM))

@@ -176,7 +176,7 @@ class Batch(Awaited):
 
     def _launch(self, held: Sequence[Any], threads: int | None, failed: Callable[[Exception], None]) -> bool:
         options = self.options._asdict()
-        for at in [at for at in self._rows if _has_duplicates(held[at])]:
+        for at in [at for at in self._rows if has_duplicates(held[at])]:
             self._rows.remove(at)
             name = self._names[at] or "a tensor"
             failed(NotCapturedError(f"{name}: is sparse, and to add up what it has twice would wait for the device"))
@@ -294,9 +294,9 @@ def copied(tensor: Any) -> Any:
     return tensor.detach().clone()
 
 
-def _has_duplicates(tensor: Any) -> bool:
-    """Whether it may have several values for one element, as gradients of embeddings do."""
-    return getattr(tensor, "is_sparse", False) is True and not tensor.is_coalesced()
+def has_duplicates(tensor: Any) -> bool:
+    """Whether it lies on a CUDA device and may have several values for an element, as gradients of embeddings do."""
+    return on_device(tensor) and getattr(tensor, "is_sparse", False) is True and not tensor.is_coalesced()
 
 
 def _version(tensor: Any) -> int | None:

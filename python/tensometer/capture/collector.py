@@ -365,13 +365,10 @@ class Collector(Reducer):
             if len(key.shape) > 1:
                 self._take_units(key, tensor, phase, settings)
         for key, tensor in zip(keys, tensors, strict=True) if settings.raw else ():
-            if any_on_device(tensor) and not on_device(tensor):
-                self.failed(NotCapturedError("of CUDA tensors only those of PyTorch are kept whole"))
-            else:
-                self.fetch([tensor], partial(self._keep_whole, time.time(), phase, key))
+            self.fetch_whole(key.name, tensor, partial(self._keep_whole, time.time(), phase, key))
 
-    def _keep_whole(self, now: float, phase: str, key: TensorKey, tensors: Sequence[Any]) -> None:
-        self._writer.raw(self.step, now, phase, key, bytes_of(tensors[0]))
+    def _keep_whole(self, now: float, phase: str, key: TensorKey, tensor: Any) -> None:
+        self._writer.raw(self.step, now, phase, key, bytes_of(tensor))
 
     def _take_units(self, key: TensorKey, tensor: Any, phase: str, settings: Settings) -> None:
         axis = int(key.facts.get("unit_axis", 0)) % len(key.shape)

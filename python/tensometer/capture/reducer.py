@@ -5,7 +5,18 @@ from functools import partial
 from typing import Any
 
 from tensometer._core import Summary, SummaryTable, summarize_many
-from tensometer.capture.batches import Awaited, Batch, Batches, Options, Promise, any_on_device, some_on_device
+from tensometer.capture.batches import (
+    Awaited,
+    Batch,
+    Batches,
+    NotCapturedError,
+    Options,
+    Promise,
+    any_on_device,
+    has_duplicates,
+    on_device,
+    some_on_device,
+)
 from tensometer.capture.in_flight import InFlight
 from tensometer.capture.step import CapturedStep
 
@@ -26,10 +37,10 @@ class Reducer:
         *,
         threads: int | None,
         guard: Callable[[Callable[[], None]], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[..., None],
     ) -> None:
         self._now = CapturedStep(step)
-        self._guarded = guard
+        self._guarded, self._failed = guard, failed
         self._batches = Batches(failed)
         self._in_flight = InFlight(self._guard_in, failed)
         self._threads = threads
@@ -126,6 +137,16 @@ class Reducer:
         from tensometer.capture.torch_host_copies import HostCopies  # there is PyTorch, whose tensors these are
 
         self.await_other(partial(HostCopies, tensors), len(tensors), use)
+
+    def fetch_whole(self, name: str, tensor: Any, use: Callable[[Any], None]) -> None:
+        """The same of one tensor of any library. One that cannot be copied is told, and takes no others with it."""
+        if any_on_device(tensor) and not on_device(tensor):
+            self._failed(NotCapturedError("of CUDA tensors only those of PyTorch are kept whole"))
+        elif not has_duplicates(tensor):  # of which is told where it is to be summarised
+            try:
+                self.fetch([tensor], lambda tensors: use(tensors[0]))
+            except Exception as error:
+                self._failed(error, f"{name}: ")
 
     def submit(self) -> None:
         """Let devices begin with what is held."""

@@ -63,7 +63,7 @@ class TorchCapture:
         self._scaling = Scaling(scaler, optimizers, sink)
         if torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
             # What hooks do then, such as to copy, would become part of the graph.
-            sink.keep_out(lambda: torch.cuda.is_current_stream_capturing())
+            sink.keep_out(_is_graph_captured)
         share_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self._model, _ = unwrapped(model)
         self._optimizers, self._prefix = optimizers, prefix
@@ -120,6 +120,9 @@ class TorchCapture:
         self._handles.clear()
 
     def _before_update(self, number: int) -> None:
+        # This is no step: it is for replays.
+        if _is_graph_captured():
+            return
         # A gradient scaler lets optimizers that know it leave out a step by themselves.
         if self._scaling.keeps_from_step(number):
             return
@@ -252,6 +255,12 @@ class TorchCapture:
     def _buffers(self) -> Iterator[tuple[TensorKey, torch.Tensor]]:
         for name, buffer in self._model.named_buffers():
             yield part_of(self._prefix + plain(name), "buffers", buffer)
+
+
+def _is_graph_captured() -> bool:
+    # Where there is no device, or nobody has used it yet, the question itself is an error.
+    initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return bool(initialized) and torch.cuda.is_current_stream_capturing()
 
 
 def _check_module(argument: str, value: object) -> None:

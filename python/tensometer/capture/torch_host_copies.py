@@ -26,8 +26,10 @@ class HostCopies:
 
 
 def _begun(tensor: torch.Tensor) -> torch.Tensor:
+    # Only of whole memory, and to pinned memory, does a device copy while the host goes on. What is still to be negated
+    # or conjugated, the host would do to the copy, at once.
     tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
-    # Only to pinned memory does a device copy while the host goes on.
+    tensor = tensor.resolve_conj().resolve_neg().contiguous()
     copy = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
     return copy.copy_(tensor, non_blocking=True)
 

@@ -43,12 +43,15 @@ class UpdateCapture:
         kept = [part for part in parts if self._sink.takes(part[1])]
         there = [part for part in kept if on_device(part[2])]
         here = [part for part in kept if not on_device(part[2])] if there else kept
-        for place, chosen in ((self._on_host, here), (self._on_device, there)):
-            place.before([key for _, key, _ in chosen], [tensor for _, _, tensor in chosen])
-        self._here, self._there = [one for one, _, _ in here], [one for one, _, _ in there]
-        self._keys = [key for _, key, _ in (*here, *there)]
+        self._on_host.before([key for _, key, _ in here], [tensor for _, _, tensor in here])
+        self._here, self._there = [one for one, _, _ in here], []
+        self._keys = [key for _, key, _ in here]
         self._waiting = True
         self._phase = self._sink.phase_of(training=True)
+        # A device may have no memory for them, which is no matter of the host's.
+        self._on_device.before([key for _, key, _ in there], [tensor for _, _, tensor in there])
+        self._there = [one for one, _, _ in there]
+        self._keys += [key for _, key, _ in there]
 
     def after(self) -> None:
         """Record the difference to what before() kept, if it did.
@@ -63,10 +66,10 @@ class UpdateCapture:
         if others:
             raise ValueError(f"updates: {', '.join(others)} changed dtype or shape after the optimizer's step")
         tensors, phase, size = [tensor for _, tensor in parts], self._phase, len(self._here)
-        if self._there:
-            self._on_device.after(tensors[size:], phase, self._tell)
         if self._here or not self._there:
             self._on_host.after(tensors[:size], phase, self._tell)
+        if self._there:
+            self._on_device.after(tensors[size:], phase, self._tell)
 
     def _tell(self, keys: Sequence[TensorKey], columns: dict[str, Any], phase: str) -> None:
         for suffix in ("ratio", "changed_fraction", "cosine"):

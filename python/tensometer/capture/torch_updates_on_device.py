@@ -22,8 +22,9 @@ class UpdatesOnDevice:
         """Keep the weights."""
         devices = [one.device for one in tensors]
         if keys != self._keys or devices != self._devices:
-            self._keys, self._devices = keys, devices
+            self._keys, self._devices = (), []  # until there is memory for them
             self._make_room(tensors)
+            self._keys, self._devices = keys, devices
         if tensors:
             with torch.no_grad():
                 torch._foreach_copy_(self._old, list(tensors))
