@@ -167,6 +167,7 @@ def test_a_request_in_the_run_stops_the_next_step(tmp_path: Path, monkeypatch: p
         with Monitor(tmp_path) as monitor:
             for _ in range(5):
                 monitor.step()
+            monitor.flush()  # before there is a run, nobody can be asked to stop it
             actions.request_stop(tmp_path)(finding())
             with pytest.raises(StopTraining, match=r"^step 3: TooLarge"):
                 monitor.step()
