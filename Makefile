@@ -27,6 +27,8 @@ CORE_ARGS ?=
 VENV := $(CURDIR)/.venv
 STAMPS := $(VENV)/stamps
 PY := $(VENV)/bin/python
+# Two at a time: tests share a machine's memory, and some wait for times of their own.
+PYTEST := $(PY) -m pytest -n 2
 PIP := $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(VENV)/bin:$(PATH)
 
@@ -68,7 +70,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo $(STAMPS)/model  ## find the damage in a 
 
 test: core-test $(STAMPS)/package $(STAMPS)/dev  ## the tests of the core and of the Python package
 	$(call say,test: pytest)
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 bench: $(STAMPS)/package $(STAMPS)/bench $(STAMPS)/model  ## ratios against NumPy, PyTorch and others, as a table and as JSON
 	$(call say,bench: every row checks its answers first)
@@ -105,11 +107,12 @@ wheel-check: wheel  ## the wheel works in an empty environment beside numpy and 
 	@build/wheel-check/bin/python -m pip --disable-pip-version-check -q install dist/*.whl
 	@cd build/wheel-check && bin/python -I $(CURDIR)/tests/wheel_check.py
 
-# Without the CUDA kernels, as where there is no nvcc.
+# Without the CUDA kernels, as where there is no nvcc; and without link-time optimisation, to be quick.
 sdist-check: sdist  ## the source archive builds by itself, and without nvcc
 	$(call say,sdist-check: a wheel from the source archive alone)
 	@rm -rf build/sdist-check && mkdir -p build/sdist-check
-	@$(PIP) wheel --no-deps --config-settings=cmake.define.TENSOMETER_CUDA=OFF -w build/sdist-check dist/*.tar.gz
+	@$(PIP) wheel --no-deps --config-settings=cmake.define.TENSOMETER_CUDA=OFF \
+		--config-settings=cmake.build-type=Debug -w build/sdist-check dist/*.tar.gz
 	@ls build/sdist-check/*.whl
 	@$(PY) -m venv build/sdist-check/venv
 	@build/sdist-check/venv/bin/python -m pip --disable-pip-version-check -q install build/sdist-check/*.whl
@@ -149,13 +152,13 @@ cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launch
 	$(call say,layer A: under ThreadSanitizer)
 	@$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)
 	$(call say,layer B: the PTX of the kernels interpreted)
-	@$(PY) -m pytest -q tests/cuda/test_ptx*.py
+	@$(PYTEST) -q tests/cuda/test_ptx*.py
 	$(call say,layer C: the launcher over a driver that is a fake)
 	@build/core/launcher_tests $(CUDA_ARGS)
 	$(call say,layer C: under AddressSanitizer and UndefinedBehaviorSanitizer)
 	@build/core/asan/launcher_tests --quick $(CUDA_ARGS)
 	$(call say,layer C: the Python package over it)
-	@$(PY) -m pytest -q tests/cuda/test_cuda_*.py
+	@$(PYTEST) -q tests/cuda/test_cuda_*.py
 	$(call say,layer D: registers and instructions of every architecture)
 	@$(PY) -m pytest -q tests/cuda/test_static.py
 	$(call say,planted bugs: each is found by the layer that must)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from planted import BUGS, Bug
@@ -20,10 +21,11 @@ def name_of(bug: Bug) -> str:
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     """Of each test that was asked for, by its name: two at a time, in the order of the tests."""
+    folder = tmp_path_factory.mktemp("planted")  # here: two threads would make pytest's own folder twice
     chosen = {item.name.partition("[")[2][:-1] for item in request.session.items if item.path == request.path}
 
     def outcome(layer: str, bugs: list[Bug], planted: bool) -> Outcome:
-        tree = tmp_path_factory.mktemp("planted")
+        tree = Path(mkdtemp(dir=folder))
         try:
             return try_layer(layer, bugs, tree, planted)
         finally:
