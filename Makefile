@@ -27,8 +27,6 @@ CORE_ARGS ?=
 VENV := $(CURDIR)/.venv
 STAMPS := $(VENV)/stamps
 PY := $(VENV)/bin/python
-# Two at a time: tests share a machine's memory, and some wait for times of their own.
-PYTEST := $(PY) -m pytest -n 2
 PIP := $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(VENV)/bin:$(PATH)
 
@@ -70,7 +68,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo $(STAMPS)/model  ## find the damage in a 
 
 test: core-test $(STAMPS)/package $(STAMPS)/dev  ## the tests of the core and of the Python package
 	$(call say,test: pytest)
-	@$(PYTEST) $(PYTEST_ARGS)
+	@$(PY) -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMPS)/package $(STAMPS)/bench $(STAMPS)/model  ## ratios against NumPy, PyTorch and others, as a table and as JSON
 	$(call say,bench: every row checks its answers first)
@@ -152,13 +150,13 @@ cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launch
 	$(call say,layer A: under ThreadSanitizer)
 	@$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)
 	$(call say,layer B: the PTX of the kernels interpreted)
-	@$(PYTEST) -q tests/cuda/test_ptx*.py
+	@$(PY) -m pytest -n 2 -q tests/cuda/test_ptx*.py
 	$(call say,layer C: the launcher over a driver that is a fake)
 	@build/core/launcher_tests $(CUDA_ARGS)
 	$(call say,layer C: under AddressSanitizer and UndefinedBehaviorSanitizer)
 	@build/core/asan/launcher_tests --quick $(CUDA_ARGS)
 	$(call say,layer C: the Python package over it)
-	@$(PYTEST) -q tests/cuda/test_cuda_*.py
+	@$(PY) -m pytest -q tests/cuda/test_cuda_*.py
 	$(call say,layer D: registers and instructions of every architecture)
 	@$(PY) -m pytest -q tests/cuda/test_static.py
 	$(call say,planted bugs: each is found by the layer that must)

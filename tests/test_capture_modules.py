@@ -194,3 +194,26 @@ def test_share_of_padding_in_tokens(every_step: Callable[..., Monitor], tmp_path
     shares = {None: None, 0: 1 / 6, 3: 0.5}
     found = [run.series(key.name)["mean"].tolist() for key in run.tensors("inputs") if key.name == "input.0/padding"]
     assert found == ([] if padding is None else [[pytest.approx(shares[padding])]])
+
+
+def test_replicas_of_data_parallel_are_left_out(every_step: Callable[..., Monitor], tmp_path: Path) -> None:
+    """They have the hooks of the modules they were made of, and run side by side in threads."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    monitor = every_step("activations", "gradients")
+    monitor.attach(model)
+    for _ in range(2):
+        copies = []
+        for module in model:
+            copies.append(module._replicate_for_data_parallel())
+            copies[-1]._parameters.update(module._parameters)
+        outputs = [copies[1](copies[0](torch.randn(5, 3))) for _ in range(2)]
+        sum(one.sum() for one in outputs).backward()
+        model(torch.randn(2, 3))
+        monitor.step()
+    run = closed(monitor, tmp_path)
+    assert run.series("0")["count"].tolist() == [2 * 4, 2 * 4]
+    assert not [key for key in run.tensors("activations") if "#" in key.name]
+    assert len(run.series("0.weight", collection="gradients").steps) == 2
+    events = [one.data for one in run.events() if one.kind == "activations_not_seen"]
+    assert len(events) == 1
+    assert "DataParallel" in events[0]["why"]

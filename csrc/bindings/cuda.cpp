@@ -44,8 +44,7 @@ std::vector<Part> parts_of(std::span<const SparseView> tensors, std::span<const 
 }
 
 TensorSummary row_of(cuda::Found&& found, const SparseView& tensor) {
-  if (!found.summary) throw std::runtime_error("cuda: the bytes of a tensor found no room");
-  TensorSummary summary = std::move(*found.summary);
+  TensorSummary summary = std::move(found.summary);
   summary.shape.assign(tensor.shape.begin(), tensor.shape.end());
   add_zeros(summary, tensor.implicit_zeros);
   return summary;

@@ -45,9 +45,10 @@ struct Result {
 template <class Result>
 struct OutputOf {
   Result* results;
-  std::uint64_t* bins;
-  std::uint64_t* used;  // bins so far; more than `room` if some had none: those are lost
-  std::uint64_t room;
+  std::uint64_t* bins;  // `bytes_room` of one-byte types, then histograms'
+  std::uint64_t* used;  // histograms' so far, and those of one-byte types; more than there is room for: some are lost
+  std::uint64_t room;   // of all
+  std::uint64_t bytes_room;  // for all that one-byte types may have: their summaries are made of them
 };
 using Output = OutputOf<Result>;
 

@@ -60,10 +60,10 @@ TENSOMETER_DEVICE void merge_records(const Tensor& tensor, Record* records) {
   fold_records(records, count);
 }
 
-// The counters that are not zero, ascending, and zeros in their place.
+// The counters that are not zero, ascending, and zeros in their place. bytes: whether they are of a one-byte type.
 template <class Result>
-TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, const OutputOf<Result>& output,
-                                 Result& result, FinishShared& shared) {
+TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, bool bytes,
+                                 const OutputOf<Result>& output, Result& result, FinishShared& shared) {
   const std::uint32_t share = size / finish_threads, begin = threadIdx.x * share;
   std::uint32_t found = 0;
   for (std::uint32_t i = begin; i < begin + share; ++i) found += counters[i] != 0;
@@ -75,7 +75,8 @@ TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t siz
     all += shared.found[k];
   }
   if (threadIdx.x == 0) {
-    shared.first = atomicAdd(reinterpret_cast<unsigned long long*>(output.used), static_cast<unsigned long long>(all));
+    auto* used = reinterpret_cast<unsigned long long*>(output.used) + (bytes ? 1 : 0);
+    shared.first = (bytes ? 0 : output.bytes_room) + atomicAdd(used, static_cast<unsigned long long>(all));
     result.first_bin = shared.first, result.bins = all;
   }
   __syncthreads();

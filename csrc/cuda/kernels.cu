@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(finish_threads, 8)
     result.first_bin = result.bins = 0;
   }
   if (is_counted(tensor)) {
-    take_bins(tables + tensor.first_counter, counter_count(tensor), output, result, shared);
+    take_bins(tables + tensor.first_counter, counter_count(tensor), bytes, output, result, shared);
   }
 }
 
@@ -76,8 +76,8 @@ extern "C" __global__ void __launch_bounds__(finish_threads, 8)
     found.first_bin = found.bins = 0;
   }
   if (static_cast<HistogramMode>(tensor.histogram) != HistogramMode::none) {
-    take_bins(tables + tensor.first_counter, static_cast<std::uint32_t>(counters_of(tensor.resolution)), output, found,
-              shared);
+    take_bins(tables + tensor.first_counter, static_cast<std::uint32_t>(counters_of(tensor.resolution)), false, output,
+              found, shared);
   }
 }
 

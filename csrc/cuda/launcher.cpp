@@ -29,7 +29,7 @@ std::string advice(const CudaError& error, bool started) {
   return started ? text + ". There are no more statistics of this device" : text;
 }
 
-// Results lie behind the count of bins, on the device and in a slot.
+// Results lie behind the two counts of bins, on the device and in a slot.
 constexpr std::size_t results_at = 16;
 
 template <class T>
@@ -231,7 +231,7 @@ void Launcher::launch_kernels(const Prepared& prepared, const Uploaded& tables, 
   output.results = reinterpret_cast<Result*>(static_cast<std::uintptr_t>(results_.pointer + results_at));
   output.bins = at<std::uint64_t>(slot.bins, 0);
   output.used = reinterpret_cast<std::uint64_t*>(static_cast<std::uintptr_t>(results_.pointer));
-  output.room = slot.room;
+  output.room = slot.room, output.bytes_room = prepared.bytes_room;
   void* of_first[] = {&rows, &items, &records, &counters, &hashes};
   void* of_finish[] = {&rows, &records, &counters, &hashes, &output};
   if constexpr (compares) of_finish[3] = &output;
@@ -337,7 +337,7 @@ Finished Launcher::take(Slot& slot) {
   const Answer answer{slot.results.pointer + results_at, at<const std::uint64_t>(slot.bins, 0), slot.room};
   Finished finished{slot.ticket, found_tensors(prepared, answer), found_pairs(prepared, answer)};
   if (prepared.rows != 0) {
-    const std::uint64_t used = *at<const std::uint64_t>(slot.results, 0);
+    const std::uint64_t used = prepared.bytes_room + *at<const std::uint64_t>(slot.results, 0);
     if (used > slot.room) bins_seen_ = std::max(bins_seen_, used + used / 4);
   }
   slot.prepared.reset();

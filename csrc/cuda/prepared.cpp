@@ -69,12 +69,12 @@ std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, con
   put_tables(made.tensors, made.items, *prepared);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     check_view(tensors[i], "x", i, check);
-    // Of a one-byte type all bins have room: its summary is made of them.
     const bool table = is_table(tensors[i]);
     const std::uint64_t count = tensors[i].count();
     const std::uint64_t most = table ? std::min(count, byte_counters) : most_bins(count, options);
     prepared->most_room += most;
     prepared->first_room += table ? most : std::min(most, bins);
+    if (table) prepared->bytes_room += most;
   }
   prepared->tensors.assign(tensors.begin(), tensors.end());
   prepared->options = options;
@@ -121,14 +121,9 @@ std::vector<Found> found_tensors(const Prepared& prepared, const Answer& answer)
     const Result& result = reinterpret_cast<const Result*>(answer.results)[i];
     const TensorView& view = prepared.tensors[i];
     const auto bins = bins_of(result, answer);
-    Found found;
-    if (bins) {
-      found.summary = collect(view, prepared.options, result, *bins);
-    } else {
-      found.bins_lost = true;
-      if (!is_table(view)) found.summary = collect(view, without_histogram(prepared.options), result, {});
-    }
-    all.push_back(std::move(found));
+    const Options& options = prepared.options;
+    all.push_back(
+        {bins ? collect(view, options, result, *bins) : collect(view, without_histogram(options), result, {}), !bins});
   }
   return all;
 }

@@ -13,10 +13,10 @@
 
 namespace tensometer::cuda {
 
-// What came of one tensor. Bins that found no room are lost: a tensor of a one-byte type, whose every statistic comes of
-// bins, then has no summary, another one's has no histogram. There is room for them from the next submit on.
+// What came of one tensor. Bins of a histogram that found no room are lost, and the summary has none. There is room for them
+// from the next submit on.
 struct Found {
-  std::optional<TensorSummary> summary;
+  TensorSummary summary;
   bool bins_lost = false;
 };
 
@@ -32,6 +32,7 @@ struct Prepared {
   std::uint64_t counters = 0;
   std::uint32_t shared_bytes = 0;
   std::uint64_t first_room = 0, most_room = 0;  // bins
+  std::uint64_t bytes_room = 0;                 // of them those of one-byte types
 };
 
 // Says why a tensor's memory may not be read, as "is not in ..."; nothing if it may.

@@ -14,13 +14,15 @@ std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const O
   std::vector<std::uint64_t> hashes(views.size());
   std::vector<Result> results(views.size());
   std::vector<std::uint64_t> bins(all.counters);
-  std::uint64_t used = 0;
+  std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};
   emulation::launch(grid, [&] {
     tensometer_reduce(all.tensors.data(), all.items.data(), records.data(), counters.data(), hashes.data());
   });
-  const Output output{results.data(), bins.data(), &used, bins.size()};
+  std::uint64_t bytes_room = 0;
+  for (const TensorView& view : views) bytes_room += row(view.dtype).lanes == Lanes::table ? byte_counters : 0;
+  const Output output{results.data(), bins.data(), used, bins.size(), bytes_room};
   grid.blocks = static_cast<unsigned>(views.size()), grid.threads = finish_threads;
   grid.shared_bytes = sizeof(FinishShared);
   emulation::launch(
@@ -43,12 +45,12 @@ std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Op
   std::vector<unsigned long long> counters(all.counters);
   std::vector<PairFound> results(views.size());
   std::vector<std::uint64_t> bins(all.counters);
-  std::uint64_t used = 0;
+  std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};
   emulation::launch(grid,
                     [&] { tensometer_compare(all.pairs.data(), all.items.data(), records.data(), counters.data()); });
-  const OutputOf<PairFound> output{results.data(), bins.data(), &used, bins.size()};
+  const OutputOf<PairFound> output{results.data(), bins.data(), used, bins.size(), 0};
   grid.blocks = static_cast<unsigned>(views.size()), grid.threads = finish_threads;
   grid.shared_bytes = sizeof(FinishShared);
   emulation::launch(grid, [&] { tensometer_finish_pairs(all.pairs.data(), records.data(), counters.data(), output); });

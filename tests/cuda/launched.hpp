@@ -31,10 +31,10 @@ inline void check_equal(const Finished& finished, const std::vector<TensorSummar
   CHECK(finished.tensors.size() == expected.size(), what);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const Found& found = finished.tensors[i];
-    CHECK(!found.bins_lost && found.summary, what, ", tensor ", i);
-    CHECK(difference(found.summary->summary, expected[i].summary).empty(), what, ", tensor ", i, ": ",
-          difference(found.summary->summary, expected[i].summary));
-    CHECK(*found.summary == expected[i], what, ", tensor ", i);
+    CHECK(!found.bins_lost, what, ", tensor ", i);
+    CHECK(difference(found.summary.summary, expected[i].summary).empty(), what, ", tensor ", i, ": ",
+          difference(found.summary.summary, expected[i].summary));
+    CHECK(found.summary == expected[i], what, ", tensor ", i);
   }
 }
 

@@ -31,7 +31,7 @@ SUMMARY = np.dtype(
     align=True,
 )
 RESULT = np.dtype([("summary", SUMMARY), ("hash", "u8"), ("first_bin", "u8"), ("bins", "u8")], align=True)
-OUTPUT = np.dtype([("results", "u8"), ("bins", "u8"), ("used", "u8"), ("room", "u8")], align=True)
+OUTPUT = np.dtype([("results", "u8"), ("bins", "u8"), ("used", "u8"), ("room", "u8"), ("bytes_room", "u8")], align=True)
 TENSOR_PAIR = np.dtype([("tensors", TENSOR, 2), ("last", "u8")], align=True)
 PAIR_TOTALS = np.dtype(
     [(name, "u8") for name in ("equal", "nonfinite")]
@@ -156,6 +156,7 @@ class Launcher:
         self.memory.flags[:] = 0
         tensors, items, count, counters, shared = self.plan(inputs, item_blocks)
         memory = self.memory
+        bytes_room = 256 * sum(each.name in self.layout.tables for each in inputs)
         at = {
             "tensors": memory.place(tensors),
             "items": memory.place(items),
@@ -164,13 +165,13 @@ class Launcher:
             "hashes": memory.place(np.zeros(len(inputs), np.uint64), writable=True),
             "results": memory.place(np.zeros(len(inputs), RESULT), writable=True),
             "bins": memory.place(np.zeros(max(counters, 1), np.uint64), writable=True),
-            "used": memory.place(np.zeros(1, np.uint64), writable=True),
+            "used": memory.place(np.zeros(2, np.uint64), writable=True),
         }
         given = np.array([at[name] for name in ("tensors", "items", "records", "tables", "hashes")], np.uint64)
         self.reduce.launch(len(items), self.layout.sizes["sizeof(Shared)"] + 4 * shared, given.tobytes())
         records = memory.take(at["records"], SUMMARY, count)
         given = np.array([at[name] for name in ("tensors", "records", "tables", "hashes")], np.uint64)
-        output = np.array((at["results"], at["bins"], at["used"], max(counters, 1)), OUTPUT)
+        output = np.array((at["results"], at["bins"], at["used"], max(counters, 1), bytes_room), OUTPUT)
         shared_bytes = self.layout.sizes["sizeof(FinishShared)"]
         self.finish.launch(len(inputs), shared_bytes, given.tobytes() + output.tobytes())
         assert not memory.take(at["tables"], np.uint64, counters).any(), "counters are left behind"

@@ -80,7 +80,7 @@ class PairLauncher:
         bins, used = (memory.place(np.zeros(n, np.uint64), writable=True) for n in (counters, 1))
         shared = sizes["sizeof(PairShared)"] + 4 * counters
         self.compare.launch(1, shared, np.array(at, np.uint64).tobytes())
-        output = np.array((results, bins, used, counters), OUTPUT)
+        output = np.array((results, bins, used, counters, 0), OUTPUT)
         rest = np.array([at[0], at[2], at[3]], np.uint64)
         self.finish.launch(1, sizes["sizeof(FinishShared)"], rest.tobytes() + output.tobytes())
         assert not memory.take(at[3], np.uint64, counters).any(), "counters are left behind"

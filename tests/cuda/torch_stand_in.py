@@ -274,3 +274,7 @@ class LatePending:
 
     def result(self) -> Any:
         return self._pending.result()
+
+    @property
+    def poor(self) -> list[int]:
+        return list(self._pending.poor)

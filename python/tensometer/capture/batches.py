@@ -76,7 +76,7 @@ class Awaited:
         if self._pending is not None:
             try:
                 if self._pending.ready():
-                    self._fetch()
+                    self._fetch(failed)
             except Exception as error:
                 self.lose()
                 failed(error)
@@ -90,7 +90,7 @@ class Awaited:
             time.sleep(_PAUSE_SECONDS)
         if self._pending is not None:
             try:
-                self._fetch()
+                self._fetch(failed)
             except Exception as error:
                 self.lose()
                 failed(error)
@@ -100,7 +100,8 @@ class Awaited:
         """Nothing comes of it any more."""
         self._pending, self._lost = None, self.found is None
 
-    def _fetch(self) -> None:
+    def _fetch(self, failed: Callable[[Exception], None]) -> None:
+        del failed
         assert self._pending is not None
         self.found, self._pending = self._pending.result(), None
 
@@ -197,6 +198,13 @@ class Batch(Awaited):
                 failed(error)
                 break
         return True
+
+    def _fetch(self, failed: Callable[[Exception], None]) -> None:
+        pending: Any = self._pending
+        super()._fetch(failed)
+        if names := [name for name in (self._names[self._rows[row]] for row in pending.poor) if name]:
+            told = ", ".join(names)
+            failed(NotCapturedError(f"{told}: the histogram found no room; there is some from the next step on"))
 
     def lose(self) -> None:
         """Nothing comes of it any more."""

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from tensometer.capture.batches import Awaited
 from tensometer.capture.step import CapturedStep, Work
@@ -10,16 +11,21 @@ from tensometer.capture.step import CapturedStep, Work
 # So many steps may wait: what a device is further behind is left out, for nothing waits for it.
 MOST_STEPS = 8
 
+# Called with errors of a device.
+Failed = Callable[[Exception], None]
+
 
 class InFlight:
     """Does what is to be done with the rows of steps in the order in which it was asked for.
 
     On a CPU everything is there at once, and is done at once. guard: runs a piece of work of a step so that no error
-    passes. failed: called with the errors of a device.
+    passes. failed: called with the errors of a device, and the step that they are of.
     """
 
     def __init__(
-        self, guard: Callable[[CapturedStep, Callable[[], None]], None], failed: Callable[[Exception], None]
+        self,
+        guard: Callable[[CapturedStep, Callable[[], None]], None],
+        failed: Callable[[CapturedStep, Exception], None],
     ) -> None:
         self._guard, self._failed = guard, failed
         self._steps: deque[CapturedStep] = deque()
@@ -48,7 +54,7 @@ class InFlight:
 
     def collect(self) -> None:
         """Go on with what is there. Never waits."""
-        while self._steps and not self._working and self._resumed(self._steps[0], self._settled):
+        while self._steps and not self._working and self._resumed(self._steps[0], Awaited.settled):
             self._steps.popleft()
 
     def wait(self, step: CapturedStep, seconds: float | None = None, *, lose: bool = False) -> bool:
@@ -59,9 +65,9 @@ class InFlight:
         until = None if seconds is None else time.monotonic() + seconds
         timely = True
 
-        def settled(awaited: Awaited) -> bool:
+        def settled(awaited: Awaited, failed: Failed) -> bool:
             nonlocal timely
-            if not awaited.wait(self._failed, until):
+            if not awaited.wait(failed, until):
                 timely = False
                 if lose:
                     awaited.lose()
@@ -74,16 +80,13 @@ class InFlight:
             self._steps.popleft()
         return not self._steps and self._resumed(step, settled) and timely
 
-    def _settled(self, awaited: Awaited) -> bool:
-        return awaited.settled(self._failed)
-
-    def _resumed(self, step: CapturedStep, settled: Callable[[Awaited], bool]) -> bool:
+    def _resumed(self, step: CapturedStep, settled: Callable[[Awaited, Failed], bool]) -> bool:
         """Whether all is done with a step."""
         while step.waiting:
             awaited, work = step.waiting[0]
             self._working = True
             try:
-                if awaited is not None and not settled(awaited):
+                if awaited is not None and not settled(awaited, partial(self._failed, step)):
                     return False
                 step.waiting.popleft()
                 self._guard(step, work)

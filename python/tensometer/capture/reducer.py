@@ -1,6 +1,7 @@
 """Where tensors are summarised: at once on the CPU, and on a CUDA device behind what its stream is at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ class Reducer:
         self._now = CapturedStep(step)
         self._guarded, self._failed = guard, failed
         self._batches = Batches(failed)
-        self._in_flight = InFlight(self._guard_in, failed)
+        self._in_flight = InFlight(self._guard_in, self._failed_in)
         self._threads = threads
 
     @property
@@ -123,8 +124,10 @@ class Reducer:
             self.after(lambda: use(table))
             return
 
+        wanted = len(tensors)  # they themselves are not kept alive until their rows come
+
         def all_there(table: SummaryTable, places: Sequence[int]) -> None:
-            if len(places) == len(tensors):
+            if len(places) == wanted:
                 use(table)
 
         self.hold(tensors, [""] * len(tensors), Options(), all_there)
@@ -177,8 +180,18 @@ class Reducer:
 
     def _guard_in(self, step: CapturedStep, work: Callable[[], None]) -> None:
         """Run a piece of work of a step that may be over by now."""
+        with self._in(step):
+            self._guarded(work)
+
+    def _failed_in(self, step: CapturedStep, error: Exception) -> None:
+        """Tell of an error in a step that may be over by now."""
+        with self._in(step):
+            self._failed(error)
+
+    @contextmanager
+    def _in(self, step: CapturedStep) -> Iterator[None]:
         present, self._now = self._now, step
         try:
-            self._guarded(work)
+            yield
         finally:
             self._now = present

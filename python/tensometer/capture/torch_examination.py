@@ -1,7 +1,7 @@
 """What is told of a module, or a model, whose output is not finite."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -44,50 +44,52 @@ class Examination:
             table = summarize_many(tensors, threads=self._sink.threads)
         if table.nonfinite:
             outputs = list(table)
-            use(outputs, lambda: self._about(outputs, *self._entered(), self._summaries))
+            use(outputs, lambda: self._about(outputs))
 
     def _judge_later(self, tensors: Sequence[torch.Tensor], use: Judge) -> None:
-        entered, given, names, parameters = self._entered()
+        # What waits for the rows knows of no tensor: a step's activations would stay alive until then.
+        call, given = self._call()
+        wanted = len(tensors)
 
         def told(rows: Sequence[Summary]) -> None:
-            outputs, others = rows[: len(tensors)], rows[len(tensors) :]
+            outputs = rows[:wanted]
             if any(one.nonfinite for one in outputs):
-                use(outputs, lambda: self._about(outputs, entered, given, names, parameters, lambda _: others))
+                use(outputs, lambda: call.about(outputs, rows[wanted:]))
 
-        self._sink.look([*tensors, *given, *parameters], told)
+        self._sink.look([*tensors, *given], told)
 
-    def _entered(self) -> tuple[list[str], list[torch.Tensor], list[str], list[torch.Tensor]]:
-        """Names and tensors of what went in, and of the parameters."""
+    def _about(self, outputs: Sequence[Summary]) -> dict[str, Any]:
+        call, given = self._call()
+        return call.about(outputs, list(summarize_many(given, threads=self._sink.threads)))
+
+    def _call(self) -> tuple["Call", list[torch.Tensor]]:
+        """What is to be told of the call, and the tensors that went in and parameters, in its order."""
         entered, parameters = list(tensors_in(named(self._given))), list(self._parameters)
-        return (
-            [part for part, _ in entered],
-            [local_part(one)[0] for _, one in entered],
-            [name for name, _ in parameters],
-            [local_part(one)[0] for _, one in parameters],
-        )
+        call = Call(self._name, self._kind, [part for part, _ in entered], [name for name, _ in parameters])
+        return call, [local_part(one)[0] for _, one in [*entered, *parameters]]
 
-    def _summaries(self, tensors: Sequence[torch.Tensor]) -> Sequence[Summary]:
-        return list(summarize_many(tensors, threads=self._sink.threads))
 
-    def _about(
-        self,
-        outputs: Sequence[Summary],
-        entered: Sequence[str],
-        given: Sequence[torch.Tensor],
-        names: Sequence[str],
-        parameters: Sequence[torch.Tensor],
-        summaries: Callable[[Sequence[torch.Tensor]], Sequence[Summary]],
-    ) -> dict[str, Any]:
-        rows = summaries([*given, *parameters])
-        inputs, weights = rows[: len(entered)], rows[len(entered) :]
+class Call(NamedTuple):
+    """What is known of a call of a module but for its tensors."""
+
+    module: str
+    module_type: str
+    entered: list[str]
+    parameters: list[str]
+
+    def about(self, outputs: Sequence[Summary], rows: Sequence[Summary]) -> dict[str, Any]:
+        """What to tell. rows: of what went in, then of the parameters."""
+        inputs, weights = rows[: len(self.entered)], rows[len(self.entered) :]
         return {
-            "module": self._name,
-            "module_type": self._kind,
+            "module": self.module,
+            "module_type": self.module_type,
             # Otherwise the fault lies before it: in the data, or in a module that nobody looked at.
             "first": not any(one.nonfinite for one in inputs),
-            "outputs": [described(self._name, one) for one in outputs],
-            "inputs": [described(f"input{part}", one) for part, one in zip(entered, inputs, strict=True)],
-            "parameters_not_finite": [name for name, one in zip(names, weights, strict=True) if one.nonfinite],
+            "outputs": [described(self.module, one) for one in outputs],
+            "inputs": [described(f"input{part}", one) for part, one in zip(self.entered, inputs, strict=True)],
+            "parameters_not_finite": [
+                name for name, one in zip(self.parameters, weights, strict=True) if one.nonfinite
+            ],
         }
 
 

@@ -48,7 +48,7 @@ class ModuleCapture:
         self._structure: Structure | None = None
         self._calls: Counter[str] = Counter()
         self._passes: Counter[tuple[str, str]] = Counter()
-        self._skipping = self._ran = False
+        self._skipping = self._ran = self._replicas = False
         self._channels: set[torch.Size] = set()  # the shapes in a pass of which dimension 1 is channels
         self._last_gradient: tuple[str, Summary] | None = None
         self._awaited: Callable[[object, SummaryTable | None], None] | None = None
@@ -76,6 +76,8 @@ class ModuleCapture:
         self._modes.end_step()
         if trained and not self._ran and self._sink.wants("activations"):
             self._tell_unseen(["model"], "no hook ran in a step that trained: a compiled function may call the model")
+        if self._replicas:
+            self._tell_unseen(["model"], "nn.DataParallel runs copies of them; DistributedDataParallel does not")
 
     def detach(self) -> None:
         """Remove every hook."""
@@ -222,11 +224,13 @@ class ModuleCapture:
             self._origin.suspect("input", {"inputs": [key.name for key in not_finite(taken)]})
 
     def _about_to_change(self, module: nn.Module, arguments: Any) -> None:
-        del module
-        for _, tensor in tensors_in(arguments):
+        for _, tensor in [] if _is_replica(module) else tensors_in(arguments):
             self._sink.guard(partial(self._sink.keep_copy, tensor))
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
+        if _is_replica(module):
+            self._replicas = True
+            return
         self._ran = True
         # Watched is every pass, captured the first.
         if not in_backward() and (not self._skipping or self._origin.watching):
@@ -310,6 +314,11 @@ def _on_device(value: object) -> bool:
 def _local(value: object) -> object:
     """What of a tensor lies in this process."""
     return local_part(value)[0] if isinstance(value, torch.Tensor) else value
+
+
+def _is_replica(module: nn.Module) -> bool:
+    """Whether nn.DataParallel made it of a module, for a call in a thread beside others; it has the module's hooks."""
+    return getattr(module, "_is_replica", False) is True
 
 
 def _compiled_in_place(module: nn.Module) -> bool:
