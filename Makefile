@@ -105,12 +105,11 @@ wheel-check: wheel  ## the wheel works in an empty environment beside numpy and 
 	@build/wheel-check/bin/python -m pip --disable-pip-version-check -q install dist/*.whl
 	@cd build/wheel-check && bin/python -I $(CURDIR)/tests/wheel_check.py
 
-# Without the CUDA kernels, as where there is no nvcc; and without link-time optimisation, to be quick.
+# Without the CUDA kernels, as where there is no nvcc.
 sdist-check: sdist  ## the source archive builds by itself, and without nvcc
 	$(call say,sdist-check: a wheel from the source archive alone)
 	@rm -rf build/sdist-check && mkdir -p build/sdist-check
-	@$(PIP) wheel --no-deps --config-settings=cmake.define.TENSOMETER_CUDA=OFF \
-		--config-settings=cmake.build-type=Debug -w build/sdist-check dist/*.tar.gz
+	@$(PIP) wheel --no-deps --config-settings=cmake.define.TENSOMETER_CUDA=OFF -w build/sdist-check dist/*.tar.gz
 	@ls build/sdist-check/*.whl
 	@$(PY) -m venv build/sdist-check/venv
 	@build/sdist-check/venv/bin/python -m pip --disable-pip-version-check -q install build/sdist-check/*.whl
