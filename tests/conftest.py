@@ -14,8 +14,8 @@ import tensometer
 from checkpoint_files import write_safetensors
 from tensometer import Monitor
 
-# Of processes that test side by side. A test that allocates without bound must fail alone, not take the machine with
-# it. Data, not address space: memory maps of large files are read-only and free.
+# A test that allocates without bound must fail alone, not take the machine with it; processes side by side share the cap.
+# Data, not address space: memory maps of large files are read-only and free.
 MEMORY_CAP = 4 << 30
 
 

@@ -73,7 +73,7 @@ class Pending {
       submitted.taken = true;
       for (std::size_t i = 0; i < found.size(); ++i) {
         const std::size_t row = submitted.part.rows[i];
-        if (found[i].bins_lost) poor_.push_back(row);
+        if (found[i].bins_lost) bins_lost_.push_back(row);
         table_.rows[row] = row_of(std::move(found[i]), inputs_.tensors[row]);
       }
     }
@@ -82,7 +82,7 @@ class Pending {
 
   bool one() const { return one_; }
   // Of the rows of table(): those whose histogram found no room.
-  const std::vector<std::size_t>& poor() const { return poor_; }
+  const std::vector<std::size_t>& bins_lost() const { return bins_lost_; }
   // Lets go of what keeps the tensors alive; but not, until the device is done, of those whose library has named no stream: their
   // memory may be given back in another one's order.
   void release(bool done) {
@@ -109,7 +109,7 @@ class Pending {
   const bool one_;
   std::vector<Submitted> submitted_;
   SummaryTable table_;
-  std::vector<std::size_t> poor_;
+  std::vector<std::size_t> bins_lost_;
   std::mutex mutex_;  // taken without the GIL
 };
 
@@ -178,7 +178,7 @@ void register_pending(py::module_& m) {
             return lock.owns_lock() && pending.ready();
           },
           "Whether result() would return at once. Never waits. RuntimeError if the device has failed meanwhile.")
-      .def_property_readonly("poor", &Pending::poor,
+      .def_property_readonly("bins_lost", &Pending::bins_lost,
                              "Which rows of result() have no histogram because there was no room.")
       .def("result", &result_of,
            R"(The Summary of the tensor, or the SummaryTable of the tensors, that were submitted; waits for it.

@@ -276,5 +276,5 @@ class LatePending:
         return self._pending.result()
 
     @property
-    def poor(self) -> list[int]:
-        return list(self._pending.poor)
+    def bins_lost(self) -> list[int]:
+        return list(self._pending.bins_lost)

@@ -202,7 +202,7 @@ class Batch(Awaited):
     def _fetch(self, failed: Callable[[Exception], None]) -> None:
         pending: Any = self._pending
         super()._fetch(failed)
-        if names := [name for name in (self._names[self._rows[row]] for row in pending.poor) if name]:
+        if names := [name for name in (self._names[self._rows[row]] for row in pending.bins_lost) if name]:
             told = ", ".join(names)
             failed(NotCapturedError(f"{told}: the histogram found no room; there is some from the next step on"))
 

@@ -224,7 +224,9 @@ class ModuleCapture:
             self._origin.suspect("input", {"inputs": [key.name for key in not_finite(taken)]})
 
     def _about_to_change(self, module: nn.Module, arguments: Any) -> None:
-        for _, tensor in [] if _is_replica(module) else tensors_in(arguments):
+        if _is_replica(module):
+            return
+        for _, tensor in tensors_in(arguments):
             self._sink.guard(partial(self._sink.keep_copy, tensor))
 
     def _output(self, name: str, module: nn.Module, arguments: Any, keywords: Any, output: object) -> None:
