@@ -14,7 +14,7 @@ import tensometer
 from checkpoint_files import write_safetensors
 from tensometer import Monitor
 
-# A test that allocates without bound must fail alone, not take the machine with it; processes side by side share the cap.
+# A test that allocates without bound must fail alone, not take the machine with it; processes side by side share it.
 # Data, not address space: memory maps of large files are read-only and free.
 MEMORY_CAP = 4 << 30
 
