@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,8 @@ import pytest
 import tensometer
 import torch
 from samples import DTYPES, REAL, Array, sample
+from scripts import output_of, started
+from tensometer.capture.turns import turns
 
 THREADS = range(1, 9)
 # Below 2**19 elements one thread does it all; a thread takes 16 blocks at a time, or up to four groups of 2**18.
@@ -107,24 +108,6 @@ def test_numbers_out_of_range(threads: int, size: int) -> None:
 def test_what_is_no_number_of_threads(threads: object) -> None:
     with pytest.raises(TypeError, match=r"^threads: .* is not a whole number$"):
         tensometer.summarize(np.ones(3), threads=threads)  # type: ignore[arg-type]
-
-
-def started(script: str, **variables: str) -> subprocess.Popen[str]:
-    # Threads are counted, so NumPy gets no others.
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "TENSOMETER_NUM_THREADS": ""} | variables
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", script], env=environment, text=True, stdout=pipe, stderr=pipe)
-
-
-def output_of(process: subprocess.Popen[str]) -> str:
-    try:
-        out, err = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        pytest.fail("the process hangs")
-    assert (process.returncode, err) == (0, "")
-    return out
 
 
 # How many threads the core started, by what the system counts.
@@ -331,6 +314,22 @@ def test_forks_while_threads_reduce(rng: np.random.Generator) -> None:
     assert found == [expected] * 15
 
 
+def test_a_forked_child_need_not_wait_for_a_hook_of_its_parent() -> None:
+    lock, inside, done = turns(), threading.Event(), threading.Event()
+
+    def hook() -> None:
+        with lock:
+            inside.set()
+            done.wait(60)
+
+    other = threading.Thread(target=hook)
+    other.start()
+    inside.wait()
+    assert in_child(lambda: b"open" if lock.acquire(timeout=10) else b"shut") == b"open"
+    done.set()
+    other.join()
+
+
 def test_multiprocessing(rng: np.random.Generator) -> None:
     x = sample(rng, "float64", 600_000, "holes")
     expected = tensometer.summarize(x, histogram=True, threads=4)
@@ -350,49 +349,3 @@ def test_workers_of_a_torch_loader() -> None:
         loaded = list(loader_of(range(8), batch_size=None, num_workers=2, collate_fn=reduced, timeout=60))
     assert [found for found, _ in loaded] == expected
     assert os.getpid() not in {process for _, process in loaded}
-
-
-# The end.
-
-ENDS = {
-    "pool": "tensometer.summarize(x, threads=4)",
-    "at exit": "import atexit; atexit.register(lambda: tensometer.summarize(x, threads=4))",
-    "finalizer": """
-class Last:
-    def __del__(self, call=tensometer.summarize, x=x): assert call(x, threads=4).count == 1_000_000
-sys.last_one = Last()
-""",
-    "threads that end later": """
-for _ in range(3): threading.Thread(target=lambda: [tensometer.summarize(x, threads=3) for _ in range(50)]).start()
-""",
-    "daemons": """
-inside = threading.Event()
-def loop():
-    while True:
-        tensometer.summarize(x, threads=2)
-        inside.set()
-for _ in range(2): threading.Thread(target=loop, daemon=True).start()
-inside.wait()
-""",
-}
-
-
-@pytest.mark.parametrize("name", ENDS)
-def test_the_interpreter_ends_cleanly(name: str) -> None:
-    head = "import sys, threading, numpy as np, tensometer\nx = np.ones(1_000_000, np.float32)\n"
-    assert output_of(started(head + ENDS[name])) == ""
-
-
-def test_the_environment_may_change_meanwhile() -> None:
-    # Python moves the environment while it holds its lock, so nobody may read it without. Each value is long enough to
-    # take the place that the environment has just left.
-    script = """import os, threading, numpy as np, tensometer
-del os.environ["TENSOMETER_NUM_THREADS"]
-x, done = np.ones(140_000, np.float32), threading.Event()
-def loop():
-    while not done.is_set(): tensometer.summarize(x)
-threads = [threading.Thread(target=loop) for _ in range(3)]
-for thread in threads: thread.start()
-for k in range(5000): os.environ[f"V{k}"] = "x" * (8 * k)
-done.set()"""
-    assert output_of(started(script)) == ""

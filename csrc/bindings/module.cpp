@@ -6,6 +6,9 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of tensometer.";
   m.attr("__version__") = TENSOMETER_VERSION;
   static_cast<void>(usable_cpus());  // reads the cgroup once, now: a fork by another thread must not meet it half done
+  // The same of NumPy's functions: to look them up lets other threads run, and at the end of the interpreter it may end there
+  // a daemon thread whose C++ cannot be unwound.
+  py::detail::npy_api::get();
   register_dispatch(m);
   register_threads(m);
   register_histogram(m);
