@@ -71,12 +71,13 @@ def test_numbers_of_the_tables() -> None:
     times = {bench.SUBMIT: [Time(1.0, 1e-3)] * 3, bench.COPY: [Time(2.0, 1e-3)] * 3}
     large = bench_timing.Measured("moments", 3 * 10**9, times)
     other = dataclasses.replace(large, times={bench.SUBMIT: times[bench.SUBMIT], "torch": [Time(4.0, 0.5)] * 3})
-    trained = bench_timing.Measured("MLP", 0, {"nothing": [Time(0.002, 0.1)], "Monitor": [Time(0.003, 0.1)]})
+    times = {"nothing": [Time(0.002, 0.1)], "Monitor": [Time(0.003, 0.1)]}
+    trained = bench_timing.Measured("MLP", 0, times, {"nothing": 0, "Monitor": 12})
     told = bench.markdown(bench.Results("a device", 0, [large], [other], [other], [trained]))
     assert "| moments | 1000 (1000 to 1000) | 3 | 3 | 100 (100 to 100) |" in told
     assert "| moments | torch | 4000 (4000 to 4000) | 500 (500 to 500) | 4 (4 to 4) |" in told
     assert "| moments | one submit | 1000 (1000 to 1000) |" in told
-    assert "| MLP | Monitor | 3 (3 to 3) | 1.5 (1.5 to 1.5) |" in told
+    assert "| MLP | Monitor | 3 (3 to 3) | 1.5 (1.5 to 1.5) | 12 |" in told
 
 
 def test_the_sides_take_turns() -> None:
@@ -183,6 +184,12 @@ def test_sides_of_a_training_train_alike() -> None:
             weights.append([parameter.detach().numpy().copy() for parameter in training.model.parameters()])
     for other in weights[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(weights[0], other, strict=True))
+
+
+def test_what_monitors_drop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensometer.Monitor, "dropped", 3)
+    measured = bench_training.measure("MLP", CPU, SCALE, rounds=1, steps=1)
+    assert list(measured.dropped.values()) == [0, 3, 3, 0]
 
 
 def test_training_is_timed_over_all_of_its_steps() -> None:

@@ -52,11 +52,11 @@ class GradientCapture:
         if not self._sink.wants("gradients"):
             return []
         self._note_missing(parameters)
-        parts = [
-            one.part("gradients", one.tensor.grad if scale is None else one.tensor.grad / scale)
-            for one in parameters
-            if one.tensor.grad is not None
-        ]
+        there = [one for one in parameters if one.tensor.grad is not None]
+        gradients: Sequence[torch.Tensor] = [one.tensor.grad for one in there if one.tensor.grad is not None]
+        if scale is not None and there:
+            gradients = torch._foreach_div(list(gradients), scale)  # few launches on a CUDA device
+        parts = [one.part("gradients", gradient) for one, gradient in zip(there, gradients, strict=True)]
         gathered = self.gathered
         gathered.left_out += len(parts)
         gathered.awaited |= bool(parts)

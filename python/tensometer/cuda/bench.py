@@ -84,7 +84,8 @@ def markdown(results: Results) -> str:
             _table([row for case in results.many for row in _many_rows(case)]),
             "What the host waits for on an idle device.",
             _table([row for case in results.latency for row in _latency_rows(case)]),
-            "A training step, and what captures it: wall clock, the wait for the device included.",
+            "A training step, and what captures it: wall clock, the wait for the device included. Summaries are "
+            "dropped where a device is eight steps behind; then the time is not that of all of them.",
             _table([row for case in results.training for row in _training_rows(case)]),
         ]
     )
@@ -130,6 +131,7 @@ def _training_rows(case: Measured) -> Iterator[dict[str, str]]:
             "captured by": side,
             "ms a step": _shown(case.device(side), 1e3),
             "against nothing": _shown(case.ratio(side, NONE), 1),
+            "summaries dropped": str(case.dropped[side]),
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tensometer.cuda.devices import wait
@@ -84,11 +84,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Measured:
-    """One time a round of each side."""
+    """One time a round of each side; of a capture also how many summaries it dropped instead of taking them."""
 
     name: str
     nbytes: int
     times: dict[str, list[Time]]
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def device(self, side: str) -> Spread:
         """Seconds on the device."""

@@ -33,13 +33,18 @@ class Scale:
 
 @dataclass
 class Training:
-    """A model, its optimizer and one batch. after: what is done with the loss at the end of each step."""
+    """A model, its optimizer and one batch.
+
+    after: what is done with the loss at the end of each step. dropped: how many summaries were not taken, as of a
+    device that is too far behind.
+    """
 
     model: Any
     optimizer: Any
     x: Any
     y: Any
     after: Callable[[Any], object] = field(default=lambda loss: None)
+    dropped: Callable[[], int] = field(default=lambda: 0)
 
     def step(self) -> None:
         """One step of an ordinary loop."""
@@ -105,7 +110,7 @@ def _training(model: Any, shape: tuple[int, ...], device: Any) -> Training:
 def _monitored(training: Training, stack: ExitStack, folder: Path, **settings: Any) -> Training:
     monitor = stack.enter_context(Monitor(str(folder), **settings))
     monitor.attach(training.model, optimizer=training.optimizer)
-    training.after = lambda loss: monitor.step(loss=loss)
+    training.after, training.dropped = lambda loss: monitor.step(loss=loss), lambda: monitor.dropped
     return training
 
 
@@ -173,4 +178,5 @@ def measure(
                 wait(device)
                 if number > 0:  # the first round warms up
                     times.setdefault(side, []).append(Time((clock() - start) / steps, host))
-    return Measured(name, 0, {side: times[side] for side in trainings})
+        dropped = {side: training.dropped() for side, training in trainings.items()}
+    return Measured(name, 0, {side: times[side] for side in trainings}, dropped)
