@@ -132,8 +132,12 @@ Comparison compare_placed(const TensorView& old_view, const Place& old_place, co
     engine.forget(engine.submit(std::span<const TensorView>(), options, old_place.stream));
   }
   const cuda::PairView pair{old_view, new_view, std::nullopt};
-  const cuda::Ticket ticket = engine.submit(std::span(&pair, 1), options, new_place.stream);
-  return std::move(engine.take(ticket).pairs[0].comparison);
+  try {
+    const cuda::Ticket ticket = engine.submit(std::span(&pair, 1), options, new_place.stream);
+    return std::move(engine.take(ticket).pairs[0].comparison);
+  } catch (const cuda::TensorError& error) {
+    throw py::value_error(error.argument + ": " + error.why);
+  }
 }
 
 std::vector<std::int64_t> histogram_placed(const TensorView& view, const Place& place, std::span<const double> edges) {

@@ -89,9 +89,13 @@ class PendingUpdates {
     for (; begun_ < parts_.size(); ++begun_) {
       Pairs& part = parts_[begun_];
       const std::span<const cuda::PairView> views = part.views;
-      const auto ticket = engine_of(part.place.device).try_submit(views, options, part.place.stream);
-      if (!ticket) return false;
-      part.ticket = *ticket;
+      try {
+        const auto ticket = engine_of(part.place.device).try_submit(views, options, part.place.stream);
+        if (!ticket) return false;
+        part.ticket = *ticket;
+      } catch (const cuda::TensorError& error) {
+        throw py::value_error(error.argument + "[" + std::to_string(part.rows[error.index]) + "]: " + error.why);
+      }
     }
     return true;
   }

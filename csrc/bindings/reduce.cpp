@@ -64,10 +64,11 @@ SummaryTable summarize_dim(py::handle x, py::handle dim_argument, py::handle his
   SummaryTable table;
   table.fingerprints = options.fingerprint;
   const Unlocked unlocked;
-  if (input.place.on_device()) {
-    table.rows = summarize_units_placed(view, input.place, along, options);
-  } else {
-    table.rows = summarize_units(view, along, options);
+  try {
+    table.rows = input.place.on_device() ? summarize_units_placed(view, input.place, along, options)
+                                         : summarize_units(view, along, options);
+  } catch (const cuda::TensorError& error) {
+    throw py::value_error("x: " + error.why);
   }
   return table;
 }

@@ -223,7 +223,7 @@ Input capsule_input(const py::object& capsule, const char* argument) {
 Input interface_input(const py::dict& interface, const char* argument) {
   Input input;
   TensorView& view = input.tensor.values;
-  const py::dtype dtype = py::dtype::from_args(interface["typestr"]);
+  const auto dtype = interface["dtype"].cast<py::dtype>();
   view.dtype = numpy_dtype(dtype, argument);
   view.swapped = dtype.byteorder() == '>';
   view.data = reinterpret_cast<const std::byte*>(interface["data"].cast<py::tuple>()[0].cast<std::uintptr_t>());
@@ -239,12 +239,12 @@ Input interface_input(const py::dict& interface, const char* argument) {
                           std::to_string(view.shape.size()) + " dimensions and " + std::to_string(view.strides.size()) +
                           " strides");
   }
-  if (std::any_of(view.shape.begin(), view.shape.end(), [](std::int64_t extent) { return extent < 0; })) {
-    throw py::value_error(std::string(argument) + ": its __cuda_array_interface__ has a negative extent");
-  }
   input.tensor.shape = view.shape;
   input.owner = interface;
-  if (view.count() != 0) input.place.device = cuda::device_of(view.data);
+  if (view.count() == 0) return input;
+  const std::optional<int> device = cuda::device_of(view.data);
+  if (!device) throw py::value_error(std::string(argument) + ": is not in the memory of a CUDA device");
+  input.place.device = *device;
   return input;
 }
 
@@ -280,10 +280,6 @@ bool is_readable(const Input& input) {
   const TensorView& view = input.tensor.values;
   return !input.place.on_device() || view.count() == 0 || ElementReader(view).dims().size() <= cuda::most_dims;
 }
-
-}  // namespace
-
-namespace {
 
 Input any_input_of(py::handle x, const char* argument) {
   if (Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_) {

@@ -15,7 +15,7 @@ void Binning::begin(const Context& context, Memory& memory, const TensorView& x,
   table.tensor = entry(x, ElementReader(x), {}, "x", 0);
   memory.grow(here, edge_bytes + count_bytes);
   memory.grow(there, edge_bytes + count_bytes);
-  if (event == nullptr) driver.call(driver.event_create, &event, constants::event_without_timing);
+  if (event == nullptr) driver.allocate(driver.event_create, &event, constants::event_without_timing);
   const DevicePointer counts = there.pointer + edge_bytes;
   std::byte* counted = here.pointer + edge_bytes;
   table.edges = reinterpret_cast<const double*>(static_cast<std::uintptr_t>(there.pointer));

@@ -1,8 +1,6 @@
 #include "cuda/context.hpp"
 
 #include <algorithm>
-#include <optional>
-#include <stdexcept>
 #include <utility>
 
 #include "cuda/pair_tables.hpp"
@@ -70,12 +68,10 @@ std::vector<Facts> devices() {
   return all;
 }
 
-int device_of(const void* data) {
+std::optional<int> device_of(const void* data) {
   check_process();
   static const std::shared_ptr<const Driver> driver = open_driver();  // again, if that throws
-  const std::optional<int> owner = owner_of(*driver, data);
-  if (!owner) throw std::invalid_argument("x: is not in the memory of a CUDA device");
-  return *owner;
+  return owner_of(*driver, data);
 }
 
 std::uint32_t Facts::concurrent() const {
@@ -142,11 +138,21 @@ void Context::load(const Images& images) {
                         std::to_string(version % 1000 / 10),
                     error.status());
   }
-  driver_->call(driver_->module_function, &reduce_, module_, "tensometer_reduce");
-  driver_->call(driver_->module_function, &finish_, module_, "tensometer_finish");
-  driver_->call(driver_->module_function, &compare_, module_, "tensometer_compare");
-  driver_->call(driver_->module_function, &finish_pairs_, module_, "tensometer_finish_pairs");
-  driver_->call(driver_->module_function, &histogram_, module_, "tensometer_histogram");
+  try {
+    find_functions();
+  } catch (const OutOfMemory&) {
+    unload();
+    throw;
+  }
+}
+
+// The driver loads a kernel here, not with its module.
+void Context::find_functions() {
+  driver_->allocate(driver_->module_function, &reduce_, module_, "tensometer_reduce");
+  driver_->allocate(driver_->module_function, &finish_, module_, "tensometer_finish");
+  driver_->allocate(driver_->module_function, &compare_, module_, "tensometer_compare");
+  driver_->allocate(driver_->module_function, &finish_pairs_, module_, "tensometer_finish_pairs");
+  driver_->allocate(driver_->module_function, &histogram_, module_, "tensometer_histogram");
   if (most_shared_bytes <= plain_shared_bytes) return;
   if (most_shared_bytes > facts_.shared_bytes) {
     throw CudaError("cuda: " + device_words(device_) + " (" + facts_.name + ") gives a kernel " +
@@ -154,7 +160,7 @@ void Context::load(const Images& images) {
                         std::to_string(most_shared_bytes) + " are needed",
                     0);
   }
-  driver_->call(driver_->function_set, reduce_, constants::function_shared_bytes, most_shared_bytes);
+  driver_->allocate(driver_->function_set, reduce_, constants::function_shared_bytes, most_shared_bytes);
 }
 
 void Context::unload() {

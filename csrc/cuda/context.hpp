@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,8 +27,8 @@ struct Facts {
 
 // Of every device that the driver knows, without a context on any. Throws CudaError.
 std::vector<Facts> devices();
-// The device whose memory holds the address. Throws CudaError, std::invalid_argument for memory of none.
-int device_of(const void* data);
+// The device whose memory holds the address; nothing if it is no device's. Throws CudaError.
+std::optional<int> device_of(const void* data);
 
 class Context {
  public:
@@ -75,6 +76,8 @@ class Context {
   FunctionHandle histogram() const { return histogram_; }
 
  private:
+  void find_functions();
+
   std::shared_ptr<const Driver> driver_;
   int device_, handle_ = 0;
   ContextHandle context_ = nullptr;

@@ -142,7 +142,7 @@ std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Op
     }
     Slot& slot = free_slot(*prepared);
     const Driver& driver = context_->driver();
-    if (slot.event == nullptr) driver.call(driver.event_create, &slot.event, constants::event_without_timing);
+    if (slot.event == nullptr) driver.allocate(driver.event_create, &slot.event, constants::event_without_timing);
     // Memory of the device is shared by all submits: on another stream too, one begins when the last has ended.
     if (last_ != nullptr) driver.call(driver.stream_wait, stream, last_, 0u);
     make_room(*prepared, tables, slot, stream, room);
@@ -257,7 +257,7 @@ std::vector<std::int64_t> Launcher::histogram(const TensorView& x, std::span<con
     guarded([&] {
       check_stream(stream);
       if (!any) return true;
-      if (const std::string why = context_->elsewhere(x.data); !why.empty()) throw TensorError("x", 0, why);
+      if (const std::string why = context_->elsewhere(x.data); !why.empty()) throw std::invalid_argument("x: " + why);
       binning_.begin(*context_, *memory_, x, edges, stream);
       return true;
     });

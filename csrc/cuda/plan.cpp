@@ -18,8 +18,9 @@ std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) /
 
 }  // namespace
 
-TensorError::TensorError(const std::string& argument, std::size_t number, const std::string& what)
-    : std::invalid_argument(argument + ": tensor " + std::to_string(number) + " " + what), index(number), why(what) {}
+TensorError::TensorError(const std::string& name, std::size_t number, const std::string& what)
+    : std::invalid_argument(name + ": tensor " + std::to_string(number) + " " + what), argument(name), index(number),
+      why(what) {}
 
 Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& argument,
              std::size_t index) {

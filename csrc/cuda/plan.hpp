@@ -15,7 +15,8 @@ namespace tensometer::cuda {
 // A tensor that is not taken: the one with this number of those that were given for an argument.
 class TensorError : public std::invalid_argument {
  public:
-  TensorError(const std::string& argument, std::size_t number, const std::string& what);
+  TensorError(const std::string& name, std::size_t number, const std::string& what);
+  const std::string argument;
   const std::size_t index;
   const std::string why;  // "is ..."
 };

@@ -47,7 +47,8 @@ def summarize_async(
     threads: int | None = None,
 ) -> Pending: ...
 def try_summarize(
-    tensors: Iterable[object] | Mapping[str, object],
+    tensors: list[object],
+    names: list[str],
     *,
     histogram: HistogramOption = False,
     resolution: int = 6,
@@ -190,6 +191,8 @@ class Pending:
     def result(self) -> Any: ...
     @property
     def bins_lost(self) -> list[int]: ...
+    @property
+    def refused(self) -> list[tuple[int, Exception]]: ...
 
 @final
 class Comparison:

@@ -5,6 +5,8 @@ The core reads NumPy arrays and tensors with the DLPack exchange interface by it
 
 from __future__ import annotations
 
+import math
+import operator
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,8 @@ import numpy as np
 # DLPack's numbers of the kinds of memory.
 _CPU, _CUDA, _CUDA_HOST, _CUDA_MANAGED = 1, 2, 3, 13
 _DEVICES = {8: "metal", 10: "rocm", 14: "oneapi"}
+# There are no more in 64 bits.
+_ADDRESSES = 1 << 63
 # CUDA's number of the stream that waits for all others of its kind; DLPack's too.
 _LEGACY_STREAM = 1
 
@@ -87,11 +91,17 @@ def _cuda_array(x: Any, argument: str) -> Adapted:
         raise TypeError(f"{argument}: is a masked array; pass its values")
     # What a malformed interface holds is not a closed list.
     try:
-        pointer, shape, typestr = interface["data"][0], tuple(interface["shape"]), interface["typestr"]
-        strides, stream = interface.get("strides"), interface.get("stream")
-        known = {"data": (int(pointer),), "shape": shape, "typestr": str(typestr), "strides": strides, "owner": x}
+        pointer, shape = int(interface["data"][0]), tuple(map(operator.index, interface["shape"]))
+        dtype, strides, stream = np.dtype(str(interface["typestr"])), interface.get("strides"), interface.get("stream")
         # Without a stream there is nothing to wait for. 0 is none of the interface's, and is taken for the legacy one.
-        return known, None, None, 0, _LEGACY_STREAM if stream is None else int(stream) or _LEGACY_STREAM
+        stream = _LEGACY_STREAM if stream is None else int(stream) or _LEGACY_STREAM
+        for name, value in (("pointer", pointer), ("stream", stream)):
+            if not 0 <= value < _ADDRESSES:
+                raise ValueError(f"the {name} is {value}")
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize >= _ADDRESSES:
+            raise ValueError(f"the shape is {shape}")
+        known = {"data": (pointer,), "shape": shape, "dtype": dtype, "strides": strides, "owner": x}
+        return known, None, None, 0, stream
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
         kind = type(x).__name__
         raise TypeError(f"{argument}: the __cuda_array_interface__ of {kind} cannot be read: {error!r}") from error

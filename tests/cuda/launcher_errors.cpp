@@ -72,8 +72,7 @@ TEST(launched_where_there_is_no_memory_is_an_error_of_one_submit) {
   fake::reset("late=40");
   outcome_of(*tensors, *others, "no error");
   const std::uint64_t calls = count("calls");
-  const std::uint64_t takes =
-      count("cuMemAlloc_v2") + count("cuMemHostAlloc") + count("cuDevicePrimaryCtxRetain") + count("cuModuleLoadData");
+  const std::uint64_t takes = calls_that_take_memory();
   CHECK(takes > 8, takes, " calls take memory");
   std::uint64_t refused = 0;
   for (std::uint64_t n = 1; n <= calls; ++n) {

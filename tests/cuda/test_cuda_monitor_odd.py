@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +132,9 @@ def test_a_tensor_that_lies_elsewhere_is_left_out_alone(
     assert failed == ["b: is in the memory of CUDA device 1, not of device 0"]
     device.finish()
     assert batch.settled(pytest.fail)
+    assert batch.table is not None
     assert batch.places(numbers) == [0, None, 1]
+    assert [one.count for one in batch.table] == [100, 100]
 
 
 def test_a_tensor_that_is_held_twice_is_copied_for_both(device: Driver) -> None:
@@ -178,3 +183,60 @@ def test_a_bad_update_is_kept_back_though_all_slots_were_taken(
         run()
     assert [step for step, _, _ in told(tmp_path, "update_skipped")] == [0]
     assert all(map(torch.equal, [host(one.detach()) for one in model.parameters()], before))
+
+
+class Gathered(nn.Module):
+    """As a sharded module has it: its weights are put together for a forward pass, and their memory is given back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.inner.weight
+        together = nn.Parameter(to_device(host(weight).detach()))
+        self.inner._parameters["weight"] = together
+        y: torch.Tensor = self.inner(x)
+        Device.catch_up()
+        together.inner.untyped_storage().resize_(0)  # type: ignore[attr-defined]
+        self.inner._parameters["weight"] = weight
+        return y
+
+
+def test_weights_whose_memory_is_given_back_hide_no_origin(device: Driver, tmp_path: Path) -> None:
+    model = to_device(nn.Sequential(Gathered(), nn.Linear(4, 2)))
+    model[0].inner.bias.inner[1] = float("nan")
+    with Monitor(tmp_path, every=1, collections=["activations"]) as monitor, torch.no_grad():
+        monitor.attach(model)
+        for x in torch.randn(3, 3, 4):
+            model(to_device(x))
+            monitor.step()
+    assert problems(tmp_path) == []
+    where, *_ = [data for _, _, data in told(tmp_path, "nonfinite")]
+    assert (where["module"], where["parameters_not_finite"]) == ("0.inner", ["bias"])
+
+
+def test_threads_take_turns(device: Driver, records: list[Record], tmp_path: Path) -> None:
+    """As hooks do in a backward pass over several devices: autograd calls those of each in a thread of its own."""
+    tensors = [to_device(torch.full((3,), float(k))) for k in range(600)]
+    with Monitor(tmp_path, every=1, collections=["custom"]) as monitor, often_interrupted():
+
+        def record(first: int) -> None:
+            for k in range(first, len(tensors), 4):
+                monitor.record(f"t{k}", tensors[k])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(record, range(4)))
+        monitor.step()
+    assert {mark[3]: row.max for mark, (_, row) in rows_of(records).items()} == {f"t{k}": k for k in range(600)}
+
+
+@contextmanager
+def often_interrupted() -> Iterator[None]:
+    """Threads give way to each other wherever they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

@@ -153,6 +153,9 @@ class CudaTensor(torch.Tensor):
         Device.synchronise("tolist()")
         return self.inner.tolist()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.inner.untyped_storage()
+
     def data_ptr(self) -> int:
         return self.inner.data_ptr()
 
@@ -278,3 +281,7 @@ class LatePending:
     @property
     def bins_lost(self) -> list[int]:
         return list(self._pending.bins_lost)
+
+    @property
+    def refused(self) -> list[tuple[int, Exception]]:
+        return list(self._pending.refused)

@@ -1,6 +1,5 @@
 """Tensors on CUDA devices: held until they are submitted together, and summarised where they lie."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -8,8 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 from tensometer._core import SummaryTable, try_summarize
 
-# How the core names one of several tensors that it cannot take.
-_NAMED = re.compile(r"tensors\[(\d+)\]: ")
 # DLPack's numbers of a device's memory.
 _DLPACK_CUDA = (2, 13)
 _is_cuda = attrgetter("is_cuda")
@@ -181,22 +178,20 @@ class Batch(Awaited):
             self._rows.remove(at)
             name = self._names[at] or "a tensor"
             failed(NotCapturedError(f"{name}: is sparse, and to add up what it has twice would wait for the device"))
-        while self._rows:
-            try:
-                self._pending = try_summarize([held[at] for at in self._rows], **options, threads=threads)
-                self._lost = self._pending is None
-                return not self._lost
-            except (TypeError, ValueError) as error:
-                named = _NAMED.match(str(error))
-                if named is None:
-                    failed(error)
-                    break
-                # One that cannot be read does not take the others with it.
-                name = self._names[self._rows.pop(int(named[1]))]
-                failed(type(error)(str(error).replace(named[0], f"{name}: ", 1)))
-            except Exception as error:
-                failed(error)
-                break
+        names = [self._names[at] or "a tensor" for at in self._rows]
+        try:
+            pending = try_summarize([held[at] for at in self._rows], names, **options, threads=threads)
+        except Exception as error:
+            failed(error)
+            return True
+        if pending is None:
+            return False
+        self._pending, self._lost = pending, False
+        refused = {self._rows[at]: why for at, why in pending.refused}
+        self._rows = [at for at in self._rows if at not in refused]
+        for at, why in refused.items():
+            if self._names[at] or not _is_freed(held[at]):
+                failed(why)
         return True
 
     def _fetch(self, failed: Callable[[Exception], None]) -> None:
@@ -305,6 +300,14 @@ def copied(tensor: Any) -> Any:
 def has_duplicates(tensor: Any) -> bool:
     """Whether it lies on a CUDA device and may have several values for an element, as gradients of embeddings do."""
     return on_device(tensor) and getattr(tensor, "is_sparse", False) is True and not tensor.is_coalesced()
+
+
+def _is_freed(tensor: Any) -> bool:
+    """Whether its memory was given back, as that of parameters that are put together for a forward pass alone."""
+    try:
+        return bool(tensor.numel() and not tensor.untyped_storage().nbytes())
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def _version(tensor: Any) -> int | None:

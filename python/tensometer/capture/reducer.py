@@ -102,6 +102,16 @@ class Reducer:
 
     def look(self, tensors: Sequence[Any], use: Callable[[Sequence[Summary]], None]) -> None:
         """Summarise tensors of which nothing is kept; see Sink."""
+
+        def all_there(rows: Sequence[Summary | None]) -> None:
+            there = [one for one in rows if one is not None]
+            if len(there) == len(rows):
+                use(there)
+
+        self.look_at_some(tensors, all_there)
+
+    def look_at_some(self, tensors: Sequence[Any], use: Callable[[Sequence[Summary | None]], None]) -> None:
+        """The same where some may be missing; see Sink."""
         if not any(map(any_on_device, tensors)):
             rows = list(summarize_many(tensors, threads=self._threads))
             self.after(lambda: use(rows))
@@ -111,9 +121,9 @@ class Reducer:
         numbers = [batch.add(one) if at is None else at for at, one in zip(known, tensors, strict=True)]
 
         def there() -> None:
-            table, places = batch.table, [at for at in batch.places(numbers) if at is not None]
-            if table is not None and len(places) == len(numbers):
-                use([table[at] for at in places])
+            table = batch.table
+            if table is not None:
+                use([None if at is None else table[at] for at in batch.places(numbers)])
 
         self._in_flight.wait_with(self._now, batch, there)
 

@@ -83,6 +83,9 @@ class Sink(Protocol):
     def look(self, tensors: Sequence[Any], use: Callable[[Sequence[Summary]], None]) -> None:
         """Summarise tensors of which nothing is kept, and use the rows when they are there; as take() holds them."""
 
+    def look_at_some(self, tensors: Sequence[Any], use: Callable[[Sequence[Summary | None]], None]) -> None:
+        """The same where some may be missing: None for a tensor on a CUDA device that could not be read."""
+
     def reduce(self, tensors: Sequence[Any], use: Callable[[SummaryTable], None]) -> None:
         """The same, for what is done with a whole table."""
 

@@ -51,12 +51,13 @@ class Examination:
         call, given = self._call()
         wanted = len(tensors)
 
-        def told(rows: Sequence[Summary]) -> None:
-            outputs = rows[:wanted]
+        def told(rows: Sequence[Summary | None]) -> None:
+            outputs = [one for one in rows[:wanted] if one is not None]
             if any(one.nonfinite for one in outputs):
                 use(outputs, lambda: call.about(outputs, rows[wanted:]))
 
-        self._sink.look([*tensors, *given], told)
+        # What shards a model may have given back the memory of parameters before the device was told to read them.
+        self._sink.look_at_some([*tensors, *given], told)
 
     def _about(self, outputs: Sequence[Summary]) -> dict[str, Any]:
         call, given = self._call()
@@ -77,18 +78,22 @@ class Call(NamedTuple):
     entered: list[str]
     parameters: list[str]
 
-    def about(self, outputs: Sequence[Summary], rows: Sequence[Summary]) -> dict[str, Any]:
-        """What to tell. rows: of what went in, then of the parameters."""
+    def about(self, outputs: Sequence[Summary], rows: Sequence[Summary | None]) -> dict[str, Any]:
+        """What to tell. rows: of what went in, then of the parameters; None of what could not be read."""
         inputs, weights = rows[: len(self.entered)], rows[len(self.entered) :]
         return {
             "module": self.module,
             "module_type": self.module_type,
             # Otherwise the fault lies before it: in the data, or in a module that nobody looked at.
-            "first": not any(one.nonfinite for one in inputs),
+            "first": not any(one is not None and one.nonfinite for one in inputs),
             "outputs": [described(self.module, one) for one in outputs],
-            "inputs": [described(f"input{part}", one) for part, one in zip(self.entered, inputs, strict=True)],
+            "inputs": [
+                described(f"input{part}", one)
+                for part, one in zip(self.entered, inputs, strict=True)
+                if one is not None
+            ],
             "parameters_not_finite": [
-                name for name, one in zip(self.parameters, weights, strict=True) if one.nonfinite
+                name for name, one in zip(self.parameters, weights, strict=True) if one is not None and one.nonfinite
             ],
         }
 
