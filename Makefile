@@ -49,10 +49,12 @@ TSAN := TSAN_OPTIONS=halt_on_error=1 setarch -R
 # Which nvcc there is, if any.
 FIND_NVCC := $(PY) tests/cuda/nvcc.py
 
-# core_build(folder under build/, target, CMake options): builds the target there, warnings as errors.
+# core_build(folder under build/, target, CMake options): builds the target there, warnings as errors. No kernel may define a
+# weak function: the linker would keep one instruction set's for all.
 define core_build
 @cmake -S . -B build/$(1) -G Ninja --log-level=WARNING -DTENSOMETER_TESTS=ON -DTENSOMETER_WERROR=ON $(3) >/dev/null
 @cmake --build build/$(1) --target $(2) -- --quiet
+@! nm -AC build/$(1)/CMakeFiles/kernels_*.dir/csrc/kernels/*.o | grep ' W '
 endef
 
 help:  ## this list
