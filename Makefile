@@ -70,7 +70,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo $(STAMPS)/model  ## find the damage in a 
 
 test: core-test $(STAMPS)/package $(STAMPS)/dev  ## the tests of the core and of the Python package
 	$(call say,test: pytest)
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n 2 $(PYTEST_ARGS)
 
 bench: $(STAMPS)/package $(STAMPS)/bench $(STAMPS)/model  ## ratios against NumPy, PyTorch and others, as a table and as JSON
 	$(call say,bench: every row checks its answers first)
@@ -157,7 +157,7 @@ cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launch
 	$(call say,layer C: under AddressSanitizer and UndefinedBehaviorSanitizer)
 	@build/core/asan/launcher_tests --quick $(CUDA_ARGS)
 	$(call say,layer C: the Python package over it)
-	@$(PY) -m pytest -q tests/cuda/test_cuda_*.py
+	@$(PY) -m pytest -n 2 -q tests/cuda/test_cuda_*.py
 	$(call say,layer D: registers and instructions of every architecture)
 	@$(PY) -m pytest -q tests/cuda/test_static.py
 	$(call say,planted bugs: each is found by the layer that must)

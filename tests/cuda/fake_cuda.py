@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,13 @@ def build() -> Path:
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}
     configure = ["cmake", "-S", str(ROOT), "-B", str(FOLDER), "-G", "Ninja", "-DTENSOMETER_TESTS=ON"]
     compile_it = ["cmake", "--build", str(FOLDER), "--target", "fake_driver"]
-    for command in [compile_it] if (FOLDER / "CMakeCache.txt").exists() else [configure, compile_it]:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    IMAGE.write_text("tensometer fake image")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "fake_driver.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in processes side by side
+        for command in [compile_it] if (FOLDER / "CMakeCache.txt").exists() else [configure, compile_it]:
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+        IMAGE.write_text("tensometer fake image")
     return FOLDER / "libcuda.so.1"
 
 
