@@ -136,3 +136,38 @@ def test_shards(tmp_path: Path) -> None:
     update = run.series("0.weight/changed_fraction", rank=1)
     assert update["mean"].tolist() == [1, 1, 1]
     assert run.series("0.weight.exp_avg", rank=0).key.facts["placement"]["kind"] == "shard"
+
+
+MESHES = """
+import sys
+import tensometer, torch
+import torch.distributed as distributed
+from torch import nn
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+
+distributed.init_process_group("gloo")
+line, plane = init_device_mesh("cpu", (1,)), init_device_mesh("cpu", (1, 1), mesh_dim_names=("a", "b"))
+model = nn.ParameterList([
+    nn.Parameter(distribute_tensor(torch.ones(4, 4), line, [Shard(0)])),
+    nn.Parameter(distribute_tensor(torch.ones(4, 4), plane, [Shard(0), Shard(1)])),
+])
+optimizer = torch.optim.AdamW([{"params": [one]} for one in model], fused=True)
+scaler = torch.amp.GradScaler("cpu")
+with tensometer.Monitor(sys.argv[1], every=1, strict=True, collections=["gradients"]) as monitor:
+    monitor.attach(model, optimizer=optimizer, scaler=scaler)
+    first, second = (one.to_local() for one in model)
+    scaler.scale((first + 2 * second).sum()).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    monitor.step()
+distributed.destroy_process_group()
+"""
+
+
+def test_gradients_on_several_meshes_are_unscaled(tmp_path: Path) -> None:
+    shared = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-c", MESHES, str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | shared, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    run = open_run(tmp_path)
+    assert [float(run.series(name, collection="gradients")["max"][0]) for name in ("0", "1")] == [1.0, 2.0]

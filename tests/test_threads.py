@@ -19,7 +19,7 @@ import tensometer
 import torch
 from samples import DTYPES, REAL, Array, sample
 from scripts import output_of, started
-from tensometer.capture.turns import turns
+from tensometer.capture.turns import Turns
 
 THREADS = range(1, 9)
 # Below 2**19 elements one thread does it all; a thread takes 16 blocks at a time, or up to four groups of 2**18.
@@ -315,19 +315,25 @@ def test_forks_while_threads_reduce(rng: np.random.Generator) -> None:
 
 
 def test_a_forked_child_need_not_wait_for_a_hook_of_its_parent() -> None:
-    lock, inside, done = turns(), threading.Event(), threading.Event()
+    turns, inside, done = Turns(), threading.Event(), threading.Event()
 
     def hook() -> None:
-        with lock:
+        with turns.turn():
             inside.set()
             done.wait(60)
+
+    def in_turn() -> bytes:
+        with turns.turn() as first:
+            return str(first).encode()
 
     other = threading.Thread(target=hook)
     other.start()
     inside.wait()
-    assert in_child(lambda: b"open" if lock.acquire(timeout=10) else b"shut") == b"open"
+    assert in_child(in_turn) == b"True"
     done.set()
     other.join()
+    with turns.turn():  # its own is not over in the child
+        assert in_child(in_turn) == b"False"
 
 
 def test_multiprocessing(rng: np.random.Generator) -> None:

@@ -134,15 +134,23 @@ class Pending {
         submitted_.push_back({std::move(part), *ticket});
         return true;
       } catch (const cuda::TensorError& error) {
-        const std::size_t row = part.rows[error.index];
-        if (waits) throw py::value_error((one_ ? "x" : argument_of(table_.names, row)) + ": " + error.why);
-        refused_.push_back({numbers_[row], {}, arguments_[row] + ": " + error.why});
-        left_out_.insert(row);
-        part.rows.erase(part.rows.begin() + static_cast<std::ptrdiff_t>(error.index));
-        part.views.erase(part.views.begin() + static_cast<std::ptrdiff_t>(error.index));
+        if (waits) {
+          throw py::value_error((one_ ? "x" : argument_of(table_.names, part.rows[error.index])) + ": " + error.why);
+        }
+        // From the last on, so that the others keep their places.
+        for (auto more = error.more.rbegin(); more != error.more.rend(); ++more) refuse(part, more->index, more->why);
+        refuse(part, error.index, error.why);
       }
     }
     return true;
+  }
+
+  void refuse(Part& part, std::size_t index, const std::string& why) {
+    const std::size_t row = part.rows[index];
+    refused_.push_back({numbers_[row], {}, arguments_[row] + ": " + why});
+    left_out_.insert(row);
+    part.rows.erase(part.rows.begin() + static_cast<std::ptrdiff_t>(index));
+    part.views.erase(part.views.begin() + static_cast<std::ptrdiff_t>(index));
   }
 
   // Of what a device has refused there are no rows.
@@ -194,7 +202,7 @@ std::unique_ptr<Pending> summarize_async(py::handle x, py::handle histogram, py:
   return pending;
 }
 
-// What Python would be told; nothing if nothing is wrong.
+// What Python would be told; nothing if nothing is wrong. Without the frames, which would keep a tensor alive.
 template <class Read>
 py::object error_of(Read&& read) {
   try {
@@ -202,6 +210,7 @@ py::object error_of(Read&& read) {
     return {};
   } catch (const py::error_already_set& error) {
     if (!error.matches(PyExc_Exception)) throw;
+    PyException_SetTraceback(error.value().ptr(), Py_None);
     return error.value();
   } catch (const py::builtin_exception& error) {
     error.set_error();

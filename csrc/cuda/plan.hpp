@@ -19,6 +19,11 @@ class TensorError : public std::invalid_argument {
   const std::string argument;
   const std::size_t index;
   const std::string why;  // "is ..."
+  struct Other {
+    std::size_t index;
+    std::string why;
+  };
+  std::vector<Other> more;  // behind this one, as far as that was looked for
 };
 
 // What a launch needs. `records` and `counters` are the sizes of those tables, counters all zero before the first launch.

@@ -47,6 +47,23 @@ void check_view(const TensorView& view, const std::string& argument, std::size_t
   if (const std::string why = check(view.data); !why.empty()) throw TensorError(argument, index, why);
 }
 
+// All that may not be read are told at once.
+void check_all(std::span<const TensorView> tensors, const CheckMemory& check) {
+  std::optional<TensorError> refused;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    try {
+      check_view(tensors[i], "x", i, check);
+    } catch (const TensorError& error) {
+      if (refused) {
+        refused->more.push_back({i, error.why});
+      } else {
+        refused.emplace(error);
+      }
+    }
+  }
+  if (refused) throw TensorError(*refused);
+}
+
 // A result's own bins; nothing if they found no room.
 template <class Result>
 std::optional<std::span<const std::uint64_t>> bins_of(const Result& result, const Answer& answer) {
@@ -67,8 +84,8 @@ std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, con
   auto prepared = std::make_shared<Prepared>();
   const Plan made = plan(tensors, options, item_blocks_for(tensors, concurrent));
   put_tables(made.tensors, made.items, *prepared);
+  check_all(tensors, check);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    check_view(tensors[i], "x", i, check);
     const bool table = is_table(tensors[i]);
     const std::uint64_t count = tensors[i].count();
     const std::uint64_t most = table ? std::min(count, byte_counters) : most_bins(count, options);

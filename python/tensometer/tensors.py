@@ -98,11 +98,15 @@ def _cuda_array(x: Any, argument: str) -> Adapted:
         for name, value in (("pointer", pointer), ("stream", stream)):
             if not 0 <= value < _ADDRESSES:
                 raise ValueError(f"the {name} is {value}")
-        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize >= _ADDRESSES:
+        if min(shape, default=0) < 0 or math.prod(max(1, one) for one in shape) * dtype.itemsize >= _ADDRESSES:
             raise ValueError(f"the shape is {shape}")
+        if strides is not None:
+            strides = tuple(map(operator.index, strides))
+            if sum(abs(step) * one for step, one in zip(strides, shape, strict=False)) >= _ADDRESSES:
+                raise ValueError(f"the strides are {strides}")
         known = {"data": (pointer,), "shape": shape, "dtype": dtype, "strides": strides, "owner": x}
         return known, None, None, 0, stream
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError) as error:
         kind = type(x).__name__
         raise TypeError(f"{argument}: the __cuda_array_interface__ of {kind} cannot be read: {error!r}") from error
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +58,7 @@ def test_sparse_gradients_are_told(device: Driver, records: list[Record], tmp_pa
     """To coalesce one would wait for the device; what it does not concern is there."""
 
     class Sparse:
-        is_cuda, is_sparse, layout = True, True, torch.sparse_coo
+        is_cuda, is_sparse, layout, _version = True, True, torch.sparse_coo, 0
 
         def is_coalesced(self) -> bool:
             return False
@@ -216,27 +213,34 @@ def test_weights_whose_memory_is_given_back_hide_no_origin(device: Driver, tmp_p
     assert (where["module"], where["parameters_not_finite"]) == ("0.inner", ["bias"])
 
 
-def test_threads_take_turns(device: Driver, records: list[Record], tmp_path: Path) -> None:
-    """As hooks do in a backward pass over several devices: autograd calls those of each in a thread of its own."""
-    tensors = [to_device(torch.full((3,), float(k))) for k in range(600)]
-    with Monitor(tmp_path, every=1, collections=["custom"]) as monitor, often_interrupted():
+class Residual(nn.Module):
+    """Changes in place what a module has put out."""
 
-        def record(first: int) -> None:
-            for k in range(first, len(tensors), 4):
-                monitor.record(f"t{k}", tensors[k])
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
 
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(record, range(4)))
-        monitor.step()
-    assert {mark[3]: row.max for mark, (_, row) in rows_of(records).items()} == {f"t{k}": k for k in range(600)}
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x)
+        y += 100
+        z: torch.Tensor = self.b(y)
+        return z
 
 
-@contextmanager
-def often_interrupted() -> Iterator[None]:
-    """Threads give way to each other wherever they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+def test_changes_that_pytorch_does_not_count_are_not_taken_for_none(
+    device: Driver, records: list[Record], tmp_path: Path
+) -> None:
+    """Those in inference mode: a copy is held from the start."""
+    found = []
+    for place in (on_host, to_device):
+        torch.manual_seed(0)
+        model, batches = place(Residual()), [place(x) for x in torch.randn(3, 3, 4)]
+        settings = {"every": 1, "strict": True, "collections": ["activations"]}
+        with Monitor(tmp_path / place.__name__, **settings) as monitor, torch.inference_mode():
+            monitor.attach(model)
+            for x in batches:
+                model(x)
+                monitor.step()
+        found.append({mark: row for mark, row in rows_of(records).items() if mark[3] == "a"})
+    assert len(found[0]) == 3
+    assert found[1] == found[0]

@@ -22,6 +22,10 @@ from fake_cuda import DLPackArray, Driver
         ({"data": (-4096, False)}, "the pointer is -4096"),
         ({"shape": (1 << 40, 1 << 40)}, "the shape is"),
         ({"shape": (-4,)}, "the shape is"),
+        ({"shape": (0, 1 << 70)}, "the shape is"),
+        ({"strides": (1 << 62,)}, "the strides are"),
+        ({"strides": (4.5,)}, "cannot be read"),
+        ({"data": (float("inf"), False)}, "cannot be read"),
     ],
 )
 def test_wrong_interfaces_are_named(fake: Driver, change: dict[str, object], words: str) -> None:
@@ -70,6 +74,24 @@ def test_what_cannot_be_read_is_left_out_and_the_others_are_read_once(fake: Driv
     empty = tensometer._core.try_summarize([object()], ["a"])
     assert empty.ready()
     assert len(empty.result()) == 0
+
+
+def test_all_that_lie_elsewhere_are_refused_at_once(fake: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSOMETER_FAKE", "devices=2 owner=1")
+    fake.reset()
+    elsewhere = [DLPackArray(fake, np.ones(5, np.float32)) for _ in range(50)]
+    monkeypatch.setenv("TENSOMETER_FAKE", "devices=2")
+    fake.reset()
+    good = [DLPackArray(fake, np.full(5, value, np.float32)) for value in range(50)]
+    given = [one for pair in zip(elsewhere, good, strict=True) for one in pair]
+    before = fake.count("cuPointerGetAttribute")
+    pending = tensometer._core.try_summarize(given, [f"t{at}" for at in range(100)])
+    assert fake.count("cuPointerGetAttribute") - before == 100 + 50
+    assert sorted(at for at, _ in pending.refused) == list(range(0, 100, 2))
+    assert {str(error) for at, error in pending.refused if at == 4} == {
+        "t4: is in the memory of CUDA device 1, not of device 0"
+    }
+    assert [one.max for one in pending.result()] == list(range(50))
 
 
 def test_what_takes_the_host_memory_alone_says_so(fake: Driver) -> None:

@@ -153,6 +153,10 @@ class CudaTensor(torch.Tensor):
         Device.synchronise("tolist()")
         return self.inner.tolist()
 
+    def detach(self) -> torch.Tensor:
+        # Of a wrapper, PyTorch has none in inference mode.
+        return CudaTensor(self.inner) if torch.is_inference_mode_enabled() else super().detach()
+
     def untyped_storage(self) -> torch.UntypedStorage:
         return self.inner.untyped_storage()
 

@@ -121,14 +121,18 @@ class Batch(Awaited):
 
     def add(self, tensor: Any, name: str = "") -> int:
         """Hold a tensor; its number. name: what is told if it is changed; "" for one that nobody would miss."""
-        self._tensors.append(tensor)
-        self._versions.append(_version(tensor))
+        version, number = _version(tensor), len(self._versions)
+        self._tensors.append(copied(tensor) if _may_change_unseen(tensor, version) else tensor)
+        self._versions.append(version)
         self._names.append(name)
-        self._known.setdefault(id(tensor), []).append(len(self._tensors) - 1)
-        return len(self._tensors) - 1
+        if version is not None:
+            self._known.setdefault(id(tensor), []).append(number)
+        return number
 
     def add_units(self, tensor: Any, axis: int, name: str) -> range:
         """Hold the units of a tensor; their numbers."""
+        if _may_change_unseen(tensor, _version(tensor)):
+            tensor = copied(tensor)
         first, units = len(self), tensor.detach().unbind(axis)
         self._units[id(tensor)] = (tensor, axis, first)
         self._tensors += units
@@ -308,6 +312,11 @@ def _is_freed(tensor: Any) -> bool:
         return bool(tensor.numel() and not tensor.untyped_storage().nbytes())
     except (AttributeError, RuntimeError):
         return False
+
+
+def _may_change_unseen(tensor: Any, version: int | None) -> bool:
+    """Whether it is PyTorch's, and PyTorch does not count its changes in place: in inference mode."""
+    return version is None and on_device(tensor)
 
 
 def _version(tensor: Any) -> int | None:

@@ -18,7 +18,6 @@ from tensometer.capture.recorder import FlightRecorder
 from tensometer.capture.reducer import Reducer
 from tensometer.capture.sink import Taken, TellUpdates
 from tensometer.capture.step import CapturedStep, Part, Settings
-from tensometer.capture.turns import turns
 from tensometer.capture.unit_facts import unit_facts
 from tensometer.capture.unmatched import Unmatched
 from tensometer.store import Event, Record, RunWriter, TensorKey
@@ -36,7 +35,6 @@ class Collector(Reducer):
         self, writer: RunWriter, config: MonitorConfig, *, strict: bool, observer: Observer | None = None
     ) -> None:
         self._writer, self.strict, self._observer = writer, strict, observer
-        self._turns = turns()
         self._events: list[Event] = []
         self._cadence = Cadence(config)
         self._recorder = FlightRecorder(config.recorder)
@@ -277,20 +275,19 @@ class Collector(Reducer):
 
     def guard(self, work: Callable[[], None]) -> None:
         """Run a piece of capture so that no error of it reaches the training loop."""
-        with self._turns:
-            begin, before = time.perf_counter_ns(), self._nanoseconds
-            try:
-                if self._keeps_out is not None and self._keeps_out():
-                    raise NotCapturedError(
-                        "a CUDA graph is being captured: nothing is read in it, for its replays would read it too"
-                    )
-                work()
-            # Whatever goes wrong in capture, training goes on.
-            except Exception as error:
-                self.failed(error)
-            finally:
-                # Not once more what guards within this one have counted.
-                self._nanoseconds = before + time.perf_counter_ns() - begin
+        begin, before = time.perf_counter_ns(), self._nanoseconds
+        try:
+            if self._keeps_out is not None and self._keeps_out():
+                raise NotCapturedError(
+                    "a CUDA graph is being captured: nothing is read in it, for its replays would read it too"
+                )
+            work()
+        # Whatever goes wrong in capture, training goes on.
+        except Exception as error:
+            self.failed(error)
+        finally:
+            # Not once more what guards within this one have counted.
+            self._nanoseconds = before + time.perf_counter_ns() - begin
 
     def keep_out(self, when: Callable[[], bool]) -> None:
         """Leave out all capture at certain times; see Sink."""

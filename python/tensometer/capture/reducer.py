@@ -20,6 +20,7 @@ from tensometer.capture.batches import (
 )
 from tensometer.capture.in_flight import InFlight
 from tensometer.capture.step import CapturedStep
+from tensometer.capture.turns import Turns
 
 # Called with a table, and which of the tensors its rows are of.
 UseRows = Callable[[SummaryTable, Sequence[int]], None]
@@ -45,6 +46,7 @@ class Reducer:
         self._batches = Batches(failed)
         self._in_flight = InFlight(self._guard_in, self._failed_in)
         self._threads = threads
+        self._turns = Turns()
 
     @property
     def step(self) -> int:
@@ -67,14 +69,16 @@ class Reducer:
 
     def hold(self, tensors: Sequence[Any], names: Sequence[str], options: Options, use: UseRows) -> None:
         """Hold tensors of which some lie on a device, for the next submit; names as Batch.add has them."""
-        batch = self._batches.batch(options)
-        numbers = [self._batches.add(batch, one, name) for one, name in zip(tensors, names, strict=True)]
-        self._await(batch, numbers, use)
+        with self._turns.turn():
+            batch = self._batches.batch(options)
+            numbers = [self._batches.add(batch, one, name) for one, name in zip(tensors, names, strict=True)]
+            self._await(batch, numbers, use)
 
     def hold_units(self, tensor: Any, axis: int, name: str, options: Options, use: UseRows) -> None:
         """The same of the units of a tensor, which lie along a dimension."""
-        batch = self._batches.batch(options)
-        self._await(batch, self._batches.add_units(batch, tensor, axis, name), use)
+        with self._turns.turn():
+            batch = self._batches.batch(options)
+            self._await(batch, self._batches.add_units(batch, tensor, axis, name), use)
 
     def _await(self, batch: Batch, numbers: Sequence[int], use: UseRows) -> None:
         def there() -> None:
@@ -116,16 +120,17 @@ class Reducer:
             rows = list(summarize_many(tensors, threads=self._threads))
             self.after(lambda: use(rows))
             return
-        batch = self._batches.any()
-        known = [batch.known(tensor) for tensor in tensors]
-        numbers = [batch.add(one) if at is None else at for at, one in zip(known, tensors, strict=True)]
+        with self._turns.turn():
+            batch = self._batches.any()
+            known = [batch.known(tensor) for tensor in tensors]
+            numbers = [batch.add(one) if at is None else at for at, one in zip(known, tensors, strict=True)]
 
-        def there() -> None:
-            table = batch.table
-            if table is not None:
-                use([None if at is None else table[at] for at in batch.places(numbers)])
+            def there() -> None:
+                table = batch.table
+                if table is not None:
+                    use([None if at is None else table[at] for at in batch.places(numbers)])
 
-        self._in_flight.wait_with(self._now, batch, there)
+            self._in_flight.wait_with(self._now, batch, there)
 
     def reduce(self, tensors: Sequence[Any], use: Callable[[SummaryTable], None]) -> None:
         """The same, for what is done with a whole table."""
@@ -162,12 +167,15 @@ class Reducer:
                 self._failed(error, f"{name}: ")
 
     def submit(self) -> None:
-        """Let devices begin with what is held."""
-        self._batches.submit(self._threads, full=self._in_flight.is_full)
+        """Let devices begin with what is held; but not in the midst of holding more."""
+        with self._turns.turn() as first:
+            if first:
+                self._batches.submit(self._threads, full=self._in_flight.is_full)
 
     def keep_copy(self, tensor: Any) -> None:
         """A tensor is about to be changed in place."""
-        self._batches.copy(tensor)
+        with self._turns.turn():
+            self._batches.copy(tensor)
 
     def after(self, work: Callable[[], None]) -> None:
         """Do something once what was taken before is there: at once, if it is."""
@@ -176,15 +184,22 @@ class Reducer:
     def next_step(self) -> None:
         """Go on with another step."""
         self.submit()
-        self._in_flight.add(self._now)
-        self._now = CapturedStep(self._now.number + 1)
+        with self._turns.turn():
+            self._in_flight.add(self._now)
+            self._now = CapturedStep(self._now.number + 1)
 
     def collect(self) -> None:
         """Go on with steps of which more is there by now. Never waits."""
         self._in_flight.collect()
 
     def wait(self, seconds: float | None = None, *, lose: bool = False) -> bool:
-        """Submit, and wait until all is done, also of the step in progress; as InFlight.wait."""
+        """Submit, and wait until all is done, also of the step in progress; as InFlight.wait.
+
+        False at once for a signal's handler that came in the midst of holding tensors, or of a submit.
+        """
+        with self._turns.turn() as first:
+            if not first:
+                return False
         self.submit()
         return self._in_flight.wait(self._now, seconds, lose=lose)
 

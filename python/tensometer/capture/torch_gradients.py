@@ -10,6 +10,7 @@ from tensometer.capture.nonfinite import Origin
 from tensometer.capture.sink import Sink, Taken
 from tensometer.capture.torch_parameters import Parameter
 from tensometer.capture.torch_tensors import not_finite
+from tensometer.store import TensorKey
 
 
 @dataclass(eq=False)
@@ -52,11 +53,9 @@ class GradientCapture:
         if not self._sink.wants("gradients"):
             return []
         self._note_missing(parameters)
-        there = [one for one in parameters if one.tensor.grad is not None]
-        gradients: Sequence[torch.Tensor] = [one.tensor.grad for one in there if one.tensor.grad is not None]
-        if scale is not None and there:
-            gradients = torch._foreach_div(list(gradients), scale)  # few launches on a CUDA device
-        parts = [one.part("gradients", gradient) for one, gradient in zip(there, gradients, strict=True)]
+        parts = [one.part("gradients", one.tensor.grad) for one in parameters if one.tensor.grad is not None]
+        if scale is not None:
+            parts = _unscaled(parts, scale)
         gathered = self.gathered
         gathered.left_out += len(parts)
         gathered.awaited |= bool(parts)
@@ -91,3 +90,17 @@ class GradientCapture:
         if self._missing or missing:
             seen = {one.name for one in parameters}
             self._missing = [name for name in self._missing if name not in seen] + missing
+
+
+def _unscaled(
+    parts: Sequence[tuple[TensorKey, torch.Tensor]], scale: torch.Tensor
+) -> list[tuple[TensorKey, torch.Tensor]]:
+    """Gradients divided where they lie: one call, and few launches, a device."""
+    unscaled = [gradient for _, gradient in parts]
+    for device in {gradient.device for gradient in unscaled}:
+        places = [at for at, gradient in enumerate(unscaled) if gradient.device == device]
+        of_device = scale if scale.device == device else scale.to(device, non_blocking=True)
+        divided = torch._foreach_div([unscaled[at] for at in places], of_device)
+        for at, gradient in zip(places, divided, strict=True):
+            unscaled[at] = gradient
+    return [(key, gradient) for (key, _), gradient in zip(parts, unscaled, strict=True)]
