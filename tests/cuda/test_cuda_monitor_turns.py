@@ -1,4 +1,4 @@
-"""Threads, signals and forks that come in the midst of what a monitor does with tensors on a device."""
+"""Threads and signals that come in the midst of what a monitor does with tensors on a device."""
 
 from __future__ import annotations
 
