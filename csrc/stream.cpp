@@ -14,43 +14,83 @@ namespace {
 // First word of every state: changes whenever its layout does.
 constexpr std::uint32_t stream_magic = 0x32616d74;
 
+SparseView view_of(const std::vector<std::byte>& elements, DType dtype) {
+  const std::size_t item_size = row(dtype).item_size;
+  SparseView view;
+  view.values.data = elements.data(), view.values.dtype = dtype;
+  view.values.shape = {static_cast<std::int64_t>(elements.size() / item_size)};
+  view.values.strides = {static_cast<std::int64_t>(item_size)};
+  return view;
+}
+
 }  // namespace
 
 Stream::Stream(DType dtype, const Options& options) : partial_(dtype, options) {}
 
 std::uint64_t Stream::count() const { return count_ + implicit_zeros_ + (merged_ ? merged_->summary.count : 0); }
 
-void Stream::update(const SparseView& piece) {
-  if (piece.values.dtype != dtype()) {
-    throw std::invalid_argument("x: has dtype " + std::string(row(piece.values.dtype).name) + ", this accumulator " +
+Cut Stream::cut(const TensorView& piece) const {
+  if (piece.dtype != dtype()) {
+    throw std::invalid_argument("x: has dtype " + std::string(row(piece.dtype).name) + ", this accumulator " +
                                 std::string(row(dtype()).name));
   }
+  const std::uint64_t begun = pending_.size() / row(dtype()).item_size, total = piece.count();
+  Cut cut;
+  cut.head = begun == 0 ? 0 : std::min<std::uint64_t>(total, block_size - begun);
+  cut.first_block = partial_.blocks + (begun == 0 ? 0 : 1);
+  cut.blocks = (total - cut.head) / block_size;
+  cut.tail = total - cut.head - cut.blocks * block_size;
+  return cut;
+}
+
+void Stream::update(const SparseView& piece) {
+  const Cut parts = cut(piece.values);
   const ElementReader reader(piece.values);
   const std::size_t item_size = row(dtype()).item_size;
-  const std::uint64_t total = reader.count();
   std::uint64_t at = 0;
   std::vector<std::byte> buffer(block_size * item_size);
   const auto keep = [&](std::uint64_t count) {
+    if (count == 0) return;
     const auto* from = static_cast<const std::byte*>(reader.read(at, static_cast<std::uint32_t>(count), buffer.data()));
     pending_.insert(pending_.end(), from, from + count * item_size);
     at += count;
   };
-  if (!pending_.empty()) {
-    keep(std::min<std::uint64_t>(total, block_size - pending_.size() / item_size));
-    if (pending_.size() == block_size * item_size) {
-      const ElementReader whole(pending_.data(), item_size, block_size);
-      reduce({{{&partial_, &whole, 0, block_size}}}, 1);
-      pending_.clear();
-    }
+  keep(parts.head);
+  if (pending_.size() == block_size * item_size) {
+    const ElementReader whole(pending_.data(), item_size, block_size);
+    reduce({{{&partial_, &whole, 0, block_size}}}, 1);
+    pending_.clear();
   }
-  const std::uint64_t whole = (total - at) / block_size * block_size;
-  if (whole != 0) {
+  if (const std::uint64_t whole = parts.blocks * block_size; whole != 0) {
     reduce({{{&partial_, &reader, at, whole}}}, options().threads);
     at += whole;
   }
-  if (at < total) keep(total - at);
-  count_ += total;
+  keep(parts.tail);
+  count_ += reader.count();
   implicit_zeros_ += piece.implicit_zeros;
+}
+
+void Stream::update(const ReducedPiece& piece, std::uint64_t implicit_zeros) {
+  update(view_of(piece.head, dtype()));
+  append_blocks(piece);
+  update(view_of(piece.tail, dtype()));
+  implicit_zeros_ += implicit_zeros;
+}
+
+// Nothing is pending before them.
+void Stream::append_blocks(const ReducedPiece& piece) {
+  if (piece.cut.blocks == 0) return;
+  const FloatEnvironment environment;
+  const std::vector<Run> runs = runs_of(piece.cut);
+  if (partial_.bytes) {
+    for (std::size_t v = 0; v < partial_.bytes->size(); ++v) (*partial_.bytes)[v] += (*piece.bytes)[v];
+  } else {
+    for (std::size_t i = 0; i < runs.size(); ++i) partial_.fold.push(piece.runs[i], runs[i].level);
+  }
+  if (!piece.histogram.bins.empty()) tensometer::merge(partial_.histogram, piece.histogram);
+  partial_.blocks += piece.cut.blocks;
+  partial_.hash += piece.hash;
+  count_ += piece.cut.blocks * block_size;
 }
 
 void Stream::merge(const Stream& other) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "piece.hpp"
 #include "reduce.hpp"
 
 namespace tensometer {
@@ -20,6 +21,9 @@ class Stream {
 
   // Appends the view's elements. Throws std::invalid_argument if its dtype is not the stream's.
   void update(const SparseView& piece);
+  // How the next piece is cut where others reduce its blocks, and what they made of it. Throws as update().
+  Cut cut(const TensorView& piece) const;
+  void update(const ReducedPiece& piece, std::uint64_t implicit_zeros);
   // Adds another stream's elements: counts, extremes and histogram exactly, moments within float64 rounding. Throws
   // std::invalid_argument if dtypes or options differ.
   void merge(const Stream& other);
@@ -31,6 +35,7 @@ class Stream {
   static Stream restore(const std::string& bytes);
 
  private:
+  void append_blocks(const ReducedPiece& piece);
   // Whether what was restored is a state that updates can lead to.
   bool consistent() const;
 

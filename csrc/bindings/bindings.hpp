@@ -52,6 +52,9 @@ struct Input {
 // Raises TypeError for what is no tensor or has a dtype that cannot be summarized, ValueError for one that lies neither in
 // the host's memory nor in a CUDA device's; both name `argument` and what was found.
 Input input_of(py::handle x, const char* argument);
+// The same for those who read elements one after another on a device: one whose elements lie apart there is copied, in the
+// order of its stream.
+Input packed_input_of(py::handle x, const char* argument);
 // The same for those who read the host's memory alone: ValueError for a CUDA tensor too.
 Input host_input_of(py::handle x, const char* argument);
 
@@ -71,9 +74,10 @@ Inputs inputs_of(py::handle tensors, const Options& options);
 // One of them. A fingerprint is of dense tensors only: ValueError.
 Input summarized_input_of(py::handle x, const Options& options, const char* argument);
 
-// The next five wait, without the GIL. A tensor wherever it lies:
+// The next six wait, without the GIL. A tensor wherever it lies:
 TensorSummary summary_of(const Input& input, const Options& options);
-// Tensors of which some lie on CUDA devices, all units of one that does, two of one device, and one in given bins:
+// Tensors of which some lie on CUDA devices, all units of one that does, two of one device, one in given bins, and one that is
+// a piece, packed:
 KeptVector<TensorSummary> summarize_placed(std::span<const SparseView> tensors, std::span<const Place> places,
                                            const Options& options);
 KeptVector<TensorSummary> summarize_units_placed(const TensorView& view, const Place& place, std::size_t dim,
@@ -81,6 +85,7 @@ KeptVector<TensorSummary> summarize_units_placed(const TensorView& view, const P
 Comparison compare_placed(const TensorView& old_view, const Place& old_place, const TensorView& new_view,
                           const Place& new_place, const Options& options);
 std::vector<std::int64_t> histogram_placed(const TensorView& view, const Place& place, std::span<const double> edges);
+ReducedPiece reduce_placed(const TensorView& view, const Place& place, const Cut& cut, const Options& options);
 
 // Lets other Python threads run while it lives. Up to Python 3.13 a thread that asks for the GIL while the interpreter ends is
 // unwound, which no destructor survives and which would drop references without the GIL: it sleeps instead, as 3.14 has it.

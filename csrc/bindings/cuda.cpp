@@ -144,6 +144,17 @@ std::vector<std::int64_t> histogram_placed(const TensorView& view, const Place& 
   return engine_of(place.device).histogram(view, edges, place.stream);
 }
 
+ReducedPiece reduce_placed(const TensorView& view, const Place& place, const Cut& cut, const Options& options) {
+  cuda::Engine& engine = engine_of(place.device);
+  const cuda::PieceView piece{view, cut};
+  try {
+    const cuda::Ticket ticket = engine.submit(std::span(&piece, 1), options, place.stream);
+    return std::move(engine.take(ticket).pieces[0]);
+  } catch (const cuda::TensorError& error) {
+    throw py::value_error(error.argument + ": " + error.why);
+  }
+}
+
 namespace {
 
 py::list devices() {

@@ -19,20 +19,30 @@ class Accumulator {
   explicit Accumulator(const Options& options) : options_(options) {}
 
   std::optional<std::string> dtype() const {
+    const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
     return stream_ ? std::optional(name_of(stream_->dtype())) : std::nullopt;
   }
   std::uint64_t count() const {
+    const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
     return stream_ ? stream_->count() : 0;
   }
   void update(py::handle x) {
-    Input input = host_input_of(x, "x");
+    Input input = packed_input_of(x, "x");
+    TensorView& view = input.tensor.values;
     const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
-    if (!stream_) stream_.emplace(input.tensor.values.dtype, options_);
-    accept_raw(input.tensor.values);
-    stream_->update(input.tensor);
+    std::optional<Stream> begun;  // its dtype is settled when nothing can fail any more
+    if (!stream_) begun.emplace(view.dtype, options_);
+    Stream& stream = begun ? *begun : *stream_;
+    accept_raw(stream.dtype(), view);
+    if (input.place.on_device()) {
+      stream.update(reduce_placed(view, input.place, stream.cut(view), options_), input.tensor.implicit_zeros);
+    } else {
+      stream.update(input.tensor);
+    }
+    if (begun) stream_ = std::move(begun);
   }
   void merge(const Accumulator& other) {
     const Unlocked unlocked;
@@ -57,10 +67,10 @@ class Accumulator {
     if (!stream_) throw std::invalid_argument("dtype: unknown until the first update; give it to Accumulator(dtype)");
     return stream_->summary();
   }
-  py::bytes save() const {
+  std::string save() const {
+    const Unlocked unlocked;
     const std::lock_guard lock(mutex_);
-    if (stream_) return "s" + stream_->save();
-    return "o" + Stream(DType::k_float32, options_).save();
+    return stream_ ? "s" + stream_->save() : "o" + Stream(DType::k_float32, options_).save();
   }
   static std::unique_ptr<Accumulator> restore(const std::string& state) {
     if (state.empty()) throw std::invalid_argument("state: is empty");
@@ -71,8 +81,8 @@ class Accumulator {
 
  private:
   // NumPy has no bfloat16 and float8: their bits arrive as unsigned integers of the same size.
-  void accept_raw(TensorView& view) const {
-    const DType wanted = stream_->dtype(), found = view.dtype;
+  static void accept_raw(DType wanted, TensorView& view) {
+    const DType found = view.dtype;
     const bool lacking = wanted == DType::k_bfloat16 || name_of(wanted).starts_with("float8");
     const bool raw = found == DType::k_uint16 || found == DType::k_uint8;
     if (lacking && raw && row(wanted).item_size == row(found).item_size) view.dtype = wanted;
@@ -87,10 +97,11 @@ void register_stream(py::module_& m) {
   py::class_<Accumulator>(m, "Accumulator", py::is_final(),
                           R"(Summarize a tensor that arrives in pieces: shards, chunks, memory maps.
 
-Pieces cut anywhere give the bits of the whole. dtype: a name or dtype object; by default that of the first piece. With
-dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. NaN
-and infinities are counted and otherwise left out; an empty stream has the summary of an empty tensor. Raises what
-summarize raises.)")
+Pieces cut anywhere give the bits of the whole, wherever each lies: of a piece on a CUDA device only the elements of blocks that
+it begins or ends come to the host, at most 8190, for which update() waits. dtype: a name or dtype object; by default that of
+the first piece. With dtype bfloat16 or a float8, arrays of uint16 or uint8 are taken as its bits. Picklable. NaN and
+infinities are counted and otherwise left out; an empty stream has the summary of an empty tensor. Raises what summarize
+raises.)")
       .def(py::init([](const py::object& dtype, py::handle histogram, py::handle resolution, py::handle fingerprint,
                        py::handle threads) {
              return std::make_unique<Accumulator>(dtype, options_of(histogram, resolution, fingerprint, threads));
@@ -105,7 +116,10 @@ summarize raises.)")
             self.cast<Accumulator&>().update(x);
             return self;
           },
-          py::arg("x"), "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's.")
+          py::arg("x"),
+          "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's. After an error "
+          "all is as "
+          "before.")
       .def(
           "merge",
           [](py::object self, py::handle other) {
@@ -123,7 +137,7 @@ ValueError if nothing arrived and no dtype was given.)")
            [](const Accumulator& a) {
              return "Accumulator(dtype=" + a.dtype().value_or("None") + ", count=" + std::to_string(a.count()) + ")";
            })
-      .def(py::pickle([](const Accumulator& a) { return a.save(); },
+      .def(py::pickle([](const Accumulator& a) { return py::bytes(a.save()); },
                       [](const py::bytes& state) { return Accumulator::restore(state); }));
 }
 

@@ -275,12 +275,6 @@ Input adapted(py::handle x, const char* argument) {
   return input;
 }
 
-// Whether the kernels read it where it lies.
-bool is_readable(const Input& input) {
-  const TensorView& view = input.tensor.values;
-  return !input.place.on_device() || view.count() == 0 || ElementReader(view).dims().size() <= cuda::most_dims;
-}
-
 Input any_input_of(py::handle x, const char* argument) {
   if (Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
     return array_input(py::reinterpret_borrow<py::array>(x), argument);
@@ -289,15 +283,29 @@ Input any_input_of(py::handle x, const char* argument) {
   return direct ? std::move(*direct) : adapted(x, argument);
 }
 
+// With at most so many strided dimensions of what lies on a device: else copied there, in the order of its stream, by torch's
+// name of that or by CuPy's. `wrong`: what it is if that does not help.
+Input input_within(std::size_t most_dims, py::handle x, const char* argument, const std::string& wrong) {
+  const auto fits = [&](const Input& input) {
+    return !input.place.on_device() || ElementReader(input.tensor.values).dims().size() <= most_dims;
+  };
+  Input input = any_input_of(x, argument);
+  for (const char* copies : {"contiguous", "copy"}) {
+    if (!fits(input) && py::hasattr(x, copies)) input = any_input_of(x.attr(copies)(), argument);
+  }
+  if (fits(input)) return input;
+  throw py::value_error(std::string(argument) + ": " + wrong + "; pass a contiguous copy");
+}
+
 }  // namespace
 
 Input input_of(py::handle x, const char* argument) {
-  Input input = any_input_of(x, argument);
-  // A copy is made on the device, in the order of its stream.
-  if (!is_readable(input) && py::hasattr(x, "contiguous")) input = any_input_of(x.attr("contiguous")(), argument);
-  if (is_readable(input)) return input;
-  throw py::value_error(std::string(argument) + ": its strides make more than " + std::to_string(cuda::most_dims) +
-                        " dimensions of it; pass a contiguous copy");
+  return input_within(cuda::most_dims, x, argument,
+                      "its strides make more than " + std::to_string(cuda::most_dims) + " dimensions of it");
+}
+
+Input packed_input_of(py::handle x, const char* argument) {
+  return input_within(0, x, argument, "its elements lie apart on its device");
 }
 
 Input host_input_of(py::handle x, const char* argument) {

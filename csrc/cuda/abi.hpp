@@ -18,12 +18,14 @@ struct Tensor {
   std::int64_t stride[most_dims];
   std::uint64_t first_record;   // of its blocks or groups, in the table of records
   std::uint64_t first_counter;  // in the table of counters, which are all zero between launches
+  std::uint64_t first_block;    // of a piece: the number in the whole of its first block
   std::uint8_t dtype;           // a DType
   std::uint8_t histogram;       // a HistogramMode
   std::uint8_t resolution;
   std::uint8_t fingerprint;
   std::uint16_t dims;
-  std::uint16_t grouped;  // 1: every whole group of 64 blocks is one record
+  std::uint8_t grouped;  // 1: every whole group of 64 blocks is one record
+  std::uint8_t joined;   // 1: it counts into the counters of one before it, which gets the bins of both
 };
 
 // What one thread block reduces: some blocks of a tensor, all of one group of 64.

@@ -59,6 +59,10 @@ Ticket Engine::submit(std::span<const PairView> pairs, const Options& options, S
   return submit_when_free([&] { return launcher_.submit_pairs(pairs, options, stream, Room::most); });
 }
 
+Ticket Engine::submit(std::span<const PieceView> pieces, const Options& options, StreamHandle stream) {
+  return submit_when_free([&] { return launcher_.submit_pieces(pieces, options, stream); });
+}
+
 std::vector<std::int64_t> Engine::histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream) {
   return launcher_.histogram(x, edges, stream);
 }

@@ -20,6 +20,7 @@ class Engine {
   // The same, with room for every bin; wait for the oldest submit if all slots are taken.
   Ticket submit(std::span<const TensorView> tensors, const Options& options, StreamHandle stream);
   Ticket submit(std::span<const PairView> pairs, const Options& options, StreamHandle stream);
+  Ticket submit(std::span<const PieceView> pieces, const Options& options, StreamHandle stream);
   // As of Launcher.
   std::vector<std::int64_t> histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream);
   bool ready(Ticket ticket);

@@ -51,15 +51,15 @@ TENSOMETER_DEVICE void write_records(Shared& shared, Summary* records) {
 struct OwnBlock {
   unsigned thread;
   Work& work;
-  std::uint64_t index;
-  std::uint32_t count;  // elements
+  std::uint64_t index, number;  // in the tensor, and in the whole that it is a piece of
+  std::uint32_t count;          // elements
   Elements elements;
   Slot& slot;
 
   TENSOMETER_DEVICE OwnBlock(Shared& shared, unsigned all)
       : thread(all % 32), work(shared.work[all / 32]), index(shared.item.first_block + work.block),
-        count(elements_of_block(shared.tensor, index)), elements(shared.tensor, index * block_size),
-        slot(shared.blocks[work.block]) {}
+        number(shared.tensor.first_block + index), count(elements_of_block(shared.tensor, index)),
+        elements(shared.tensor, index * block_size), slot(shared.blocks[work.block]) {}
 
   TENSOMETER_DEVICE static std::uint32_t elements_of_block(const Tensor& tensor, std::uint64_t index) {
     const std::uint64_t left = tensor.count - index * block_size;
@@ -76,7 +76,7 @@ TENSOMETER_DEVICE void end_integers(const OwnBlock& own) {
 
 // Counts a block that the fast way did not count.
 TENSOMETER_DEVICE void count_rest(Shared& shared, const OwnBlock& own, unsigned long long* tables) {
-  const std::uint32_t weight = block_weight(static_cast<HistogramMode>(shared.tensor.histogram), own.index);
+  const std::uint32_t weight = block_weight(static_cast<HistogramMode>(shared.tensor.histogram), own.number);
   const bool in_shared = counts_in_shared(shared.tensor);
   if (weight == 0 || (in_shared && own.work.block < fast_count(shared))) return;
   const Counters counters{in_shared ? counters_behind(shared) : nullptr, tables + shared.tensor.first_counter};
@@ -95,7 +95,7 @@ TENSOMETER_DEVICE void end_block(Shared& shared, unsigned long long* tables, std
   }
   if (shared.tensor.fingerprint == 0) return;
   const OwnBlock own(shared, thread_index());
-  hash_block(own.elements, own.count, own.index, own.thread, own.work.hashes, hashes + shared.item.tensor);
+  hash_block(own.elements, own.count, own.number, own.thread, own.work.hashes, hashes + shared.item.tensor);
 }
 
 // Makes block `b` of an item a warp's. Whether there is one.

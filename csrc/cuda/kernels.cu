@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(finish_threads, 8)
     hashes[blockIdx.x] = 0;
     result.first_bin = result.bins = 0;
   }
-  if (is_counted(tensor)) {
+  if (is_counted(tensor) && tensor.joined == 0) {
     take_bins(tables + tensor.first_counter, counter_count(tensor), bytes, output, result, shared);
   }
 }

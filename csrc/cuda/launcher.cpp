@@ -120,6 +120,11 @@ std::optional<Ticket> Launcher::submit_pairs(std::span<const PairView> pairs, co
   return submit_any(pairs, options, stream, room);
 }
 
+std::optional<Ticket> Launcher::submit_pieces(std::span<const PieceView> pieces, const Options& options,
+                                              StreamHandle stream) {
+  return submit_any(pieces, options, stream, Room::most);
+}
+
 template <class View>
 std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Options& options, StreamHandle stream,
                                            Room room) {
@@ -149,6 +154,7 @@ std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Op
     // From here on nothing fails but the driver, which is the end.
     if (is_new) upload(*prepared, tables, slot, stream);
     launch(*prepared, tables, slot, stream);
+    bring(*prepared, slot, stream);
     driver.call(driver.event_record, slot.event, stream);
     last_ = slot.event;
     slot.ticket = tables.used = next_++;
@@ -173,7 +179,7 @@ Launcher::Uploaded& Launcher::tables_of(std::span<const View> views, const Optio
 
 // The smallest that is large enough, or else the largest: small submits leave large slots to large ones.
 Launcher::Slot& Launcher::free_slot(const Prepared& prepared) {
-  const std::size_t wanted = results_at + prepared.result_bytes;
+  const std::size_t wanted = results_at + prepared.result_bytes + prepared.copied_bytes;
   Slot* best = nullptr;
   for (Slot& slot : slots_) {
     if (slot.prepared) continue;
@@ -187,7 +193,7 @@ void Launcher::make_room(const Prepared& prepared, Uploaded& tables, Slot& slot,
   const std::uint64_t usual = std::max(prepared.first_room, bins_seen_);
   slot.room = room == Room::most ? prepared.most_room : std::min(usual, prepared.most_room);
   memory_->grow(slot.tables, prepared.tables.size());
-  memory_->grow(slot.results, results_at + prepared.result_bytes);
+  memory_->grow(slot.results, results_at + prepared.result_bytes + prepared.copied_bytes);
   memory_->grow(slot.bins, slot.room * sizeof(std::uint64_t));
   memory_->grow(tables.tables, prepared.tables.size());
   memory_->grow(records_, prepared.record_bytes);
@@ -211,13 +217,25 @@ void Launcher::launch(const Prepared& prepared, const Uploaded& tables, const Sl
   if (prepared.rows == 0) return;
   const Driver& driver = context_->driver();
   driver.call(driver.set_bytes, results_.pointer, static_cast<unsigned char>(0), results_at, stream);
-  if (prepared.compares) {
+  if (prepared.views_of<PairView>() != nullptr) {
     launch_kernels<PairFound>(prepared, tables, slot, stream);
   } else {
     launch_kernels<Result>(prepared, tables, slot, stream);
   }
   driver.call(driver.copy_to_host, static_cast<void*>(slot.results.pointer), results_.pointer,
               results_at + prepared.result_bytes, stream);
+}
+
+// What is brought as it is.
+void Launcher::bring(const Prepared& prepared, const Slot& slot, StreamHandle stream) {
+  const Driver& driver = context_->driver();
+  std::byte* to = slot.results.pointer + results_at + prepared.result_bytes;
+  for (const std::span<const std::byte> from : prepared.copied) {
+    if (from.empty()) continue;
+    const auto pointer = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(from.data()));
+    driver.call(driver.copy_to_host, static_cast<void*>(to), pointer, from.size(), stream);
+    to += from.size();
+  }
 }
 
 // Of pairs there are no hashes.
@@ -335,7 +353,8 @@ Finished Launcher::take(Slot& slot) {
   const FloatEnvironment environment;
   const Prepared& prepared = *slot.prepared;
   const Answer answer{slot.results.pointer + results_at, at<const std::uint64_t>(slot.bins, 0), slot.room};
-  Finished finished{slot.ticket, found_tensors(prepared, answer), found_pairs(prepared, answer)};
+  Finished finished{slot.ticket, found_tensors(prepared, answer), found_pairs(prepared, answer),
+                    found_pieces(prepared, answer)};
   if (prepared.rows != 0) {
     const std::uint64_t used = prepared.bytes_room + *at<const std::uint64_t>(slot.results, 0);
     if (used > slot.room) bins_seen_ = std::max(bins_seen_, used + used / 4);

@@ -18,11 +18,12 @@ namespace tensometer::cuda {
 
 using Ticket = std::uint64_t;  // 0 for a launcher's first
 
-// What came of a submit: of tensors or of pairs.
+// What came of a submit: of tensors, of pairs or of pieces.
 struct Finished {
   Ticket ticket = 0;
   std::vector<Found> tensors;
   std::vector<Compared> pairs;
+  std::vector<ReducedPiece> pieces;
 };
 
 // How many bins a submit has room for: as many as were seen, or as many as there can be.
@@ -55,6 +56,8 @@ class Launcher {
   // used elsewhere.
   std::optional<Ticket> submit_pairs(std::span<const PairView> pairs, const Options& options, StreamHandle stream,
                                      Room room = Room::usual);
+  // The same of pieces, with room for every bin.
+  std::optional<Ticket> submit_pieces(std::span<const PieceView> pieces, const Options& options, StreamHandle stream);
   // As uniform_histogram() of one tensor: waits for what the stream has to do before. Takes no slot.
   std::vector<std::int64_t> histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream);
   // What is done, in the order of the submits, up to the first that is not.
@@ -100,6 +103,7 @@ class Launcher {
   void make_room(const Prepared& prepared, Uploaded& tables, Slot& slot, StreamHandle stream, Room room);
   void upload(const Prepared& prepared, const Uploaded& tables, const Slot& slot, StreamHandle stream);
   void launch(const Prepared& prepared, const Uploaded& tables, const Slot& slot, StreamHandle stream);
+  void bring(const Prepared& prepared, const Slot& slot, StreamHandle stream);
   template <class Result>
   void launch_kernels(const Prepared& prepared, const Uploaded& tables, const Slot& slot, StreamHandle stream);
   void check_stream(StreamHandle stream);

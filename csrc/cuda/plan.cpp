@@ -16,6 +16,12 @@ constexpr std::uint64_t count_bits = 48, most_elements = std::uint64_t{1} << 40;
 
 std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
 
+std::uint64_t own_counters(const Tensor& tensor) {
+  if (row(static_cast<DType>(tensor.dtype)).lanes == Lanes::table) return byte_counters;
+  const bool counted = static_cast<HistogramMode>(tensor.histogram) != HistogramMode::none;
+  return counted ? counters_of(tensor.resolution) : 0;
+}
+
 }  // namespace
 
 TensorError::TensorError(const std::string& name, std::size_t number, const std::string& what)
@@ -75,26 +81,30 @@ LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resoluti
   return histogram;
 }
 
+ByteCounts bytes_of(std::span<const std::uint64_t> bins) {
+  ByteCounts counts{};
+  for (const std::uint64_t bin : bins) counts[bin >> count_bits] = bin & ((std::uint64_t{1} << count_bits) - 1);
+  return counts;
+}
+
+void Plan::add(Tensor tensor, std::uint32_t item_blocks, bool joined) {
+  tensor.grouped = item_blocks == fold_width;
+  tensor.joined = joined;
+  tensor.first_record = records;
+  tensor.first_counter = joined ? tensors.back().first_counter : counters;
+  const std::uint64_t own = own_counters(tensor);
+  if (!joined) counters += own;
+  const std::uint64_t shared = own <= counters_of(shared_resolution) ? own : 0;
+  shared_bytes = std::max(shared_bytes, static_cast<std::uint32_t>(sizeof(Shared) + shared * sizeof(std::uint32_t)));
+  records += cut(tensor, static_cast<std::uint32_t>(tensors.size()), item_blocks, items);
+  tensors.push_back(tensor);
+}
+
 Plan plan(std::span<const TensorView> views, const Options& options, std::uint32_t item_blocks) {
   Plan plan;
-  std::uint64_t counters = 0;
   for (const TensorView& view : views) {
-    Tensor tensor = entry(view, ElementReader(view), options, "x", plan.tensors.size());
-    const bool table = row(view.dtype).lanes == Lanes::table;
-    tensor.grouped = item_blocks == fold_width;
-    tensor.first_record = plan.records;
-    tensor.first_counter = plan.counters;
-    if (table) {
-      plan.counters += byte_counters;
-      counters = std::max(counters, byte_counters);
-    } else if (options.histogram != HistogramMode::none) {
-      plan.counters += counters_of(options.resolution);
-      if (options.resolution <= shared_resolution) counters = std::max(counters, counters_of(options.resolution));
-    }
-    plan.records += cut(tensor, static_cast<std::uint32_t>(plan.tensors.size()), item_blocks, plan.items);
-    plan.tensors.push_back(tensor);
+    plan.add(entry(view, ElementReader(view), options, "x", plan.tensors.size()), item_blocks);
   }
-  plan.shared_bytes = static_cast<std::uint32_t>(sizeof(Shared) + counters * sizeof(std::uint32_t));
   return plan;
 }
 
@@ -113,8 +123,7 @@ TensorSummary collect(const TensorView& view, const Options& options, const Resu
   partial.hash = result.hash;
   partial.order = reader.order();
   if (partial.bytes) {
-    for (const std::uint64_t bin : bins)
-      (*partial.bytes)[bin >> count_bits] = bin & ((std::uint64_t{1} << count_bits) - 1);
+    *partial.bytes = bytes_of(bins);
   } else {
     if (options.histogram != HistogramMode::none) partial.histogram = histogram_of(bins, options.resolution);
     if (reader.count() != 0) partial.fold.push(result.summary);

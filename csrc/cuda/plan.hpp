@@ -32,6 +32,9 @@ struct Plan {
   std::vector<Item> items;
   std::uint64_t records = 0, counters = 0;
   std::uint32_t shared_bytes = 0;  // of the reducing kernel
+
+  // Appends a row, whose place in the tables is settled here. joined: as in Tensor.
+  void add(Tensor tensor, std::uint32_t item_blocks, bool joined = false);
 };
 
 // `item_blocks`: how many blocks a thread block takes at most, a power of two up to 64. With 64, whole groups become one
@@ -55,7 +58,8 @@ Tensor entry(const TensorView& view, const ElementReader& reader, const Options&
 // Cuts a tensor into items, and gives each its records. How many it has.
 std::uint64_t cut(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, std::vector<Item>& items);
 
-// Of raw bins.
+// Of raw bins: those of a histogram, and those of a one-byte type.
 LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution);
+ByteCounts bytes_of(std::span<const std::uint64_t> bins);
 
 }  // namespace tensometer::cuda

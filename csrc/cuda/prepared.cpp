@@ -16,21 +16,35 @@ bool same(const PairView& a, const PairView& b) {
   return same(a.old_view, b.old_view) && same(a.new_view, b.new_view);
 }
 
+bool same(const PieceView& a, const PieceView& b) { return a.cut == b.cut && same(a.elements, b.elements); }
+
 bool same(const Options& a, const Options& b) {
   return a.histogram == b.histogram && a.resolution == b.resolution && a.fingerprint == b.fingerprint;
 }
 
 template <class View>
-bool all_same(std::span<const View> a, std::span<const View> b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const View& x, const View& y) { return same(x, y); });
+bool is_of_these(const Prepared& prepared, std::span<const View> views, const Options& options) {
+  const std::vector<View>* own = prepared.views_of<View>();
+  return own != nullptr && same(prepared.options, options) &&
+         std::equal(own->begin(), own->end(), views.begin(), views.end(),
+                    [](const View& a, const View& b) { return same(a, b); });
 }
 
-bool is_table(const TensorView& view) { return row(view.dtype).lanes == Lanes::table; }
+bool is_table(DType dtype) { return row(dtype).lanes == Lanes::table; }
 
 // Most bins that so many elements can be in.
 std::uint64_t most_bins(std::uint64_t count, const Options& options) {
   if (options.histogram == HistogramMode::none) return 0;
   return std::min(count, counters_of(options.resolution));
+}
+
+// Room for the bins of so many elements of one tensor; `bins` of a histogram at first.
+void add_room(DType dtype, std::uint64_t count, std::uint64_t bins, Prepared& prepared) {
+  const bool table = is_table(dtype);
+  const std::uint64_t most = table ? std::min(count, byte_counters) : most_bins(count, prepared.options);
+  prepared.most_room += most;
+  prepared.first_room += table ? most : std::min(most, bins);
+  if (table) prepared.bytes_room += most;
 }
 
 template <class Row>
@@ -42,23 +56,31 @@ void put_tables(const std::vector<Row>& rows, const std::vector<Item>& items, Pr
   if (item_bytes != 0) std::memcpy(prepared.tables.data() + row_bytes, items.data(), item_bytes);
 }
 
+void put_plan(const Plan& made, Prepared& prepared) {
+  put_tables(made.tensors, made.items, prepared);
+  prepared.record_bytes = made.records * sizeof(Summary), prepared.result_bytes = made.tensors.size() * sizeof(Result);
+  prepared.counters = made.counters, prepared.shared_bytes = made.shared_bytes;
+}
+
+// Why it may not be read; nothing if it may.
+std::string fault_of(const TensorView& view, const CheckMemory& check) {
+  return view.count() == 0 ? std::string() : check(view.data);
+}
+
 void check_view(const TensorView& view, const std::string& argument, std::size_t index, const CheckMemory& check) {
-  if (view.count() == 0) return;
-  if (const std::string why = check(view.data); !why.empty()) throw TensorError(argument, index, why);
+  if (const std::string why = fault_of(view, check); !why.empty()) throw TensorError(argument, index, why);
 }
 
 // All that may not be read are told at once.
 void check_all(std::span<const TensorView> tensors, const CheckMemory& check) {
   std::optional<TensorError> refused;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    try {
-      check_view(tensors[i], "x", i, check);
-    } catch (const TensorError& error) {
-      if (refused) {
-        refused->more.push_back({i, error.why});
-      } else {
-        refused.emplace(error);
-      }
+    const std::string why = fault_of(tensors[i], check);
+    if (why.empty()) continue;
+    if (refused) {
+      refused->more.push_back({i, why});
+    } else {
+      refused.emplace("x", i, why);
     }
   }
   if (refused) throw TensorError(*refused);
@@ -82,21 +104,31 @@ Options without_histogram(Options options) {
 std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, const Options& options,
                                         std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check) {
   auto prepared = std::make_shared<Prepared>();
-  const Plan made = plan(tensors, options, item_blocks_for(tensors, concurrent));
-  put_tables(made.tensors, made.items, *prepared);
-  check_all(tensors, check);
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const bool table = is_table(tensors[i]);
-    const std::uint64_t count = tensors[i].count();
-    const std::uint64_t most = table ? std::min(count, byte_counters) : most_bins(count, options);
-    prepared->most_room += most;
-    prepared->first_room += table ? most : std::min(most, bins);
-    if (table) prepared->bytes_room += most;
-  }
-  prepared->tensors.assign(tensors.begin(), tensors.end());
   prepared->options = options;
-  prepared->record_bytes = made.records * sizeof(Summary), prepared->result_bytes = tensors.size() * sizeof(Result);
-  prepared->counters = made.counters, prepared->shared_bytes = made.shared_bytes;
+  put_plan(plan(tensors, options, item_blocks_for(tensors, concurrent)), *prepared);
+  check_all(tensors, check);
+  for (const TensorView& view : tensors) add_room(view.dtype, view.count(), bins, *prepared);
+  prepared->views = std::vector(tensors.begin(), tensors.end());
+  return prepared;
+}
+
+std::shared_ptr<const Prepared> prepare(std::span<const PieceView> pieces, const Options& options,
+                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check) {
+  auto prepared = std::make_shared<Prepared>();
+  prepared->options = options;
+  std::vector<TensorView> elements;
+  for (const PieceView& piece : pieces) elements.push_back(piece.elements);
+  put_plan(plan(pieces, options, item_blocks_for(elements, concurrent)), *prepared);
+  check_all(elements, check);
+  for (const PieceView& piece : pieces) {
+    add_room(piece.elements.dtype, piece.cut.blocks * block_size, bins, *prepared);
+    const Ends ends = ends_of(piece);
+    for (const std::span<const std::byte> end : {ends.head, ends.tail}) {
+      prepared->copied.push_back(end);
+      prepared->copied_bytes += end.size();
+    }
+  }
+  prepared->views = std::vector(pieces.begin(), pieces.end());
   return prepared;
 }
 
@@ -115,8 +147,7 @@ std::shared_ptr<const Prepared> prepare(std::span<const PairView> pairs, const O
     prepared->most_room += most;
     prepared->first_room += std::min(most, bins);
   }
-  prepared->pairs.assign(pairs.begin(), pairs.end());
-  prepared->compares = true;
+  prepared->views = std::vector(pairs.begin(), pairs.end());
   prepared->options = options;
   prepared->record_bytes = made.records * sizeof(PairPart), prepared->result_bytes = pairs.size() * sizeof(PairFound);
   prepared->counters = made.counters, prepared->shared_bytes = made.shared_bytes;
@@ -124,19 +155,25 @@ std::shared_ptr<const Prepared> prepare(std::span<const PairView> pairs, const O
 }
 
 bool is_of(const Prepared& prepared, std::span<const TensorView> tensors, const Options& options) {
-  return !prepared.compares && same(prepared.options, options) && all_same<TensorView>(prepared.tensors, tensors);
+  return is_of_these(prepared, tensors, options);
+}
+
+bool is_of(const Prepared& prepared, std::span<const PieceView> pieces, const Options& options) {
+  return is_of_these(prepared, pieces, options);
 }
 
 bool is_of(const Prepared& prepared, std::span<const PairView> pairs, const Options& options) {
-  return prepared.compares && same(prepared.options, options) && all_same<PairView>(prepared.pairs, pairs);
+  return is_of_these(prepared, pairs, options);
 }
 
 std::vector<Found> found_tensors(const Prepared& prepared, const Answer& answer) {
   std::vector<Found> all;
-  all.reserve(prepared.tensors.size());
-  for (std::size_t i = 0; i < prepared.tensors.size(); ++i) {
+  const auto* views = prepared.views_of<TensorView>();
+  if (views == nullptr) return all;
+  all.reserve(views->size());
+  for (std::size_t i = 0; i < views->size(); ++i) {
     const Result& result = reinterpret_cast<const Result*>(answer.results)[i];
-    const TensorView& view = prepared.tensors[i];
+    const TensorView& view = (*views)[i];
     const auto bins = bins_of(result, answer);
     const Options& options = prepared.options;
     all.push_back(
@@ -147,14 +184,37 @@ std::vector<Found> found_tensors(const Prepared& prepared, const Answer& answer)
 
 std::vector<Compared> found_pairs(const Prepared& prepared, const Answer& answer) {
   std::vector<Compared> all;
-  all.reserve(prepared.pairs.size());
-  for (std::size_t i = 0; i < prepared.pairs.size(); ++i) {
+  const auto* views = prepared.views_of<PairView>();
+  if (views == nullptr) return all;
+  all.reserve(views->size());
+  for (std::size_t i = 0; i < views->size(); ++i) {
     const PairFound& found = reinterpret_cast<const PairFound*>(answer.results)[i];
     const auto bins = bins_of(found, answer);
     const Options& options = prepared.options;
-    all.push_back(bins ? collect(prepared.pairs[i], options, found, *bins)
-                       : collect(prepared.pairs[i], without_histogram(options), found, {}));
+    all.push_back(bins ? collect((*views)[i], options, found, *bins)
+                       : collect((*views)[i], without_histogram(options), found, {}));
     all.back().bins_lost = !bins;
+  }
+  return all;
+}
+
+std::vector<ReducedPiece> found_pieces(const Prepared& prepared, const Answer& answer) {
+  std::vector<ReducedPiece> all;
+  const auto* views = prepared.views_of<PieceView>();
+  if (views == nullptr) return all;
+  std::span<const Result> results(reinterpret_cast<const Result*>(answer.results), prepared.rows);
+  const std::byte* copied = answer.results + prepared.result_bytes;
+  for (const PieceView& view : *views) {
+    const std::span<const Result> rows = results.first(runs_of(view.cut).size());
+    results = results.subspan(rows.size());
+    Ends ends = ends_of(view);
+    for (std::span<const std::byte>* end : {&ends.head, &ends.tail}) {
+      *end = {copied, end->size()};
+      copied += end->size();
+    }
+    // Those of all rows are at the first.
+    const auto bins = rows.empty() ? std::span<const std::uint64_t>() : bins_of(rows.front(), answer).value();
+    all.push_back(collect(view, prepared.options, rows, bins, ends));
   }
   return all;
 }

@@ -121,7 +121,7 @@ TENSOMETER_DEVICE void begin_work(Shared& shared) {
     const double pivot = round_pivot(sum / row_size, size / row_size, work.pivot[thread]);
     work.pivot[thread] = dtype == DType::k_float64 ? pivot : static_cast<double>(static_cast<float>(pivot));
     const auto mode = static_cast<HistogramMode>(shared.tensor.histogram);
-    const std::uint64_t block = shared.item.first_block + work.block + thread;
+    const std::uint64_t block = shared.tensor.first_block + shared.item.first_block + work.block + thread;
     work.weight[thread] = counts_in_shared(shared.tensor) ? block_weight(mode, block) : 0;
   }
   __syncwarp(whole_warp);

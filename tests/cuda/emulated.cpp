@@ -5,15 +5,23 @@
 #include "state.hpp"
 
 namespace tensometer::cuda {
+namespace {
 
-std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const Options& options, const Emulated& how) {
-  const FloatEnvironment environment;
-  const Plan all = plan(views, options, how.item_blocks);
+// What the kernels leave of a plan of tensors or pieces.
+struct Left {
+  std::vector<Result> results;
+  std::vector<std::uint64_t> bins;
+
+  std::span<const std::uint64_t> bins_of(std::size_t row) const {
+    return std::span(bins).subspan(results[row].first_bin, results[row].bins);
+  }
+};
+
+Left launch(const Plan& all, const Emulated& how) {
   std::vector<Summary> records(all.records);
   std::vector<unsigned long long> counters(all.counters);
-  std::vector<std::uint64_t> hashes(views.size());
-  std::vector<Result> results(views.size());
-  std::vector<std::uint64_t> bins(all.counters);
+  std::vector<std::uint64_t> hashes(all.tensors.size());
+  Left left{std::vector<Result>(all.tensors.size()), std::vector<std::uint64_t>(all.counters)};
   std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};
@@ -21,21 +29,43 @@ std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const O
     tensometer_reduce(all.tensors.data(), all.items.data(), records.data(), counters.data(), hashes.data());
   });
   std::uint64_t bytes_room = 0;
-  for (const TensorView& view : views) bytes_room += row(view.dtype).lanes == Lanes::table ? byte_counters : 0;
-  const Output output{results.data(), bins.data(), used, bins.size(), bytes_room};
-  grid.blocks = static_cast<unsigned>(views.size()), grid.threads = finish_threads;
+  for (const Tensor& tensor : all.tensors) bytes_room += is_bytes(tensor) && tensor.joined == 0 ? byte_counters : 0;
+  const Output output{left.results.data(), left.bins.data(), used, left.bins.size(), bytes_room};
+  grid.blocks = static_cast<unsigned>(all.tensors.size()), grid.threads = finish_threads;
   grid.shared_bytes = sizeof(FinishShared);
   emulation::launch(
       grid, [&] { tensometer_finish(all.tensors.data(), records.data(), counters.data(), hashes.data(), output); });
-  for (const unsigned long long left : counters) {
-    if (left != 0) throw emulation::EmulationError("counters are not zero behind a launch");
+  for (const unsigned long long count : counters) {
+    if (count != 0) throw emulation::EmulationError("counters are not zero behind a launch");
   }
+  return left;
+}
+
+}  // namespace
+
+std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const Options& options, const Emulated& how) {
+  const FloatEnvironment environment;
+  const Left left = launch(plan(views, options, how.item_blocks), how);
   std::vector<TensorSummary> summaries;
   for (std::size_t i = 0; i < views.size(); ++i) {
-    summaries.push_back(
-        collect(views[i], options, results[i], std::span(bins).subspan(results[i].first_bin, results[i].bins)));
+    summaries.push_back(collect(views[i], options, left.results[i], left.bins_of(i)));
   }
   return summaries;
+}
+
+std::vector<ReducedPiece> emulate_pieces(const std::vector<PieceView>& views, const Options& options,
+                                         const Emulated& how) {
+  const FloatEnvironment environment;
+  const Left left = launch(plan(views, options, how.item_blocks), how);
+  std::vector<ReducedPiece> pieces;
+  std::size_t row = 0;
+  for (const PieceView& view : views) {
+    const auto rows = std::span(left.results).subspan(row, runs_of(view.cut).size());
+    const auto bins = rows.empty() ? std::span<const std::uint64_t>() : left.bins_of(row);
+    pieces.push_back(collect(view, options, rows, bins, ends_of(view)));
+    row += rows.size();
+  }
+  return pieces;
 }
 
 std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Options& options, const Emulated& how) {

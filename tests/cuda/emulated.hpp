@@ -5,6 +5,7 @@
 
 #include "cuda/emulation/machine.hpp"
 #include "cuda/plan_pairs.hpp"
+#include "cuda/plan_pieces.hpp"
 
 namespace tensometer::cuda {
 
@@ -16,6 +17,10 @@ struct Emulated {
 
 // Summaries as the kernels make them.
 std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const Options& options, const Emulated& how);
+
+// What the kernels make of pieces, which lie in the host's memory here.
+std::vector<ReducedPiece> emulate_pieces(const std::vector<PieceView>& views, const Options& options,
+                                         const Emulated& how);
 
 // The same of pairs.
 std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Options& options, const Emulated& how);
