@@ -180,3 +180,52 @@ _api = _ExchangeApi(
 )
 _API_NAME = b"dlpack_exchange_api"  # a capsule keeps no copy
 ExchangedArray.__dlpack_c_exchange_api__ = _new_capsule(ctypes.addressof(_api), _API_NAME, None)
+
+
+DTYPES = [
+    "float32",
+    "float64",
+    "float16",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "bool",
+    "complex64",
+    "complex128",
+]
+
+
+def wild(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """All bit patterns that the type has, as often as chance will have them."""
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    size = np.dtype(dtype).itemsize
+    return rng.integers(0, 256, (*shape, size), dtype=np.uint8).view(dtype)[..., 0]
+
+
+def alone(code: str, **environment: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin", **image_settings(), **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+FAKE_TENSOR = """
+import numpy as np, os, sys, tensometer
+from fake_cuda import CudaArray, Driver
+driver = Driver(os.environ["TENSOMETER_LIBCUDA"])
+x = np.arange(5000, dtype=np.float32)
+array = driver.array(x)
+"""

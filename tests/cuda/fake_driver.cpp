@@ -262,7 +262,8 @@ EXPORTED Status cuMemcpyHtoDAsync_v2(DevicePointer to, const void* from, std::si
 EXPORTED Status cuMemcpyDtoHAsync_v2(void* to, DevicePointer from, std::size_t bytes, StreamHandle stream) {
   return call("cuMemcpyDtoHAsync_v2", context, [&](Device& device) {
     const bool pinned = device.find(reinterpret_cast<Address>(to), bytes, true) != nullptr;
-    if (!pinned || device.find(from, bytes, false) == nullptr) return error_invalid_value;
+    const bool known = device.find(from, bytes, false) != nullptr || device.settings.adopt != 0;
+    if (!pinned || !known) return error_invalid_value;
     device.counts["bytes to the host"] += bytes;
     std::memset(to, 0x5a, bytes);  // unknown until it is done: who reads too early shall see it
     device.enqueue(stream, {[=] { std::memcpy(to, address(from), bytes); }, {}});

@@ -123,6 +123,24 @@ BUGS = (
         r"another difference is kept|update \d+ of \d+ elements: ",
     ),
     Bug(
+        "a block's number in its piece for that in the whole",
+        "A plain",
+        "csrc/cuda/whole.hpp",
+        "shared.tensor.first_block + shared.item.first_block",
+        "shared.item.first_block",
+        "amid_groups",
+        "bfloat16, mode 2, first piece of ",
+    ),
+    Bug(
+        "bins of a piece taken by whichever run is first",
+        "A plain",
+        "csrc/cuda/kernels.cu",
+        "is_counted(tensor) && tensor.joined == 0",
+        "is_counted(tensor)",
+        "amid_groups",
+        r"\w+, mode \d, first piece of |bins",
+    ),
+    Bug(
         "out of bounds",
         "A ASan+UBSan",
         "csrc/cuda/careful.hpp",
@@ -243,8 +261,8 @@ BUGS = (
         "reused pinned slot",
         "C",
         "csrc/cuda/launcher.cpp",
-        "  memory_->grow(slot.results, results_at + prepared.result_bytes);\n",
-        "  memory_->grow(slots_[0].results, results_at + prepared.result_bytes);\n"
+        "  memory_->grow(slot.results, results_at + prepared.result_bytes + prepared.copied_bytes);\n",
+        "  memory_->grow(slots_[0].results, results_at + prepared.result_bytes + prepared.copied_bytes);\n"
         "  slot.results = slots_[0].results;\n",
         "rings in_any_order",
         "launched.hpp:",
@@ -284,6 +302,15 @@ BUGS = (
         "driver.event_record.pointer(slot.event, stream);",
         "errors_of_every_call no_memory",
         r"was lost|no memory at call|launched.hpp:.* call \d+, tensor",
+    ),
+    Bug(
+        "both ends of a piece in one place",
+        "C",
+        "csrc/cuda/launcher.cpp",
+        "    to += from.size();\n",
+        "",
+        "launched_pieces",
+        "launcher_pieces.cpp:",
     ),
     Bug(
         "results of another caller",

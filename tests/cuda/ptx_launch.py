@@ -18,9 +18,9 @@ SHARED_RESOLUTION = 3
 
 TENSOR = np.dtype(
     [("data", "u8"), ("count", "u8"), ("extent", "u8", 4), ("stride", "i8", 4)]
-    + [(name, "u8") for name in ("first_record", "first_counter")]
+    + [(name, "u8") for name in ("first_record", "first_counter", "first_block")]
     + [(name, "u1") for name in ("dtype", "histogram", "resolution", "fingerprint")]
-    + [("dims", "u2"), ("grouped", "u2")],
+    + [("dims", "u2"), ("grouped", "u1"), ("joined", "u1")],
     align=True,
 )
 ITEM = np.dtype([("first_block", "u8"), ("record", "u8"), ("tensor", "u4"), ("blocks", "u4")], align=True)
@@ -93,7 +93,8 @@ int main() {{
 
 @dataclass(frozen=True)
 class Input:
-    """A tensor: its type by name, its elements' storage, and how it is reduced. Strided: `storage` is of any shape."""
+    """A tensor: its type by name, its elements' storage, and how it is reduced. Strided: `storage` is of any shape. A
+    piece of one: how many blocks lie before it, and whether it is counted with the one before it in the table."""
 
     name: str
     storage: Array
@@ -101,6 +102,8 @@ class Input:
     histogram: int = 1
     fingerprint: int = 1
     misaligned: int = 0
+    first_block: int = 0
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,17 @@ class Launcher:
             tensor["count"], tensor["dtype"] = x.size, self.layout.dtypes[each.name]
             tensor["histogram"], tensor["resolution"] = each.histogram, each.resolution
             tensor["fingerprint"], tensor["grouped"] = each.fingerprint, item_blocks == FOLD
-            tensor["first_record"], tensor["first_counter"] = records, counters
+            tensor["first_block"], tensor["joined"] = each.first_block, each.joined
+            tensor["first_record"], tensor["first_counter"] = records, tensors[i - 1]["first_counter"]
             tensor["data"] = self.memory.place(_whole(x), misaligned=each.misaligned)
             if not x.flags.c_contiguous:
                 tensor["dims"] = x.ndim
                 tensor["extent"][: x.ndim], tensor["stride"][: x.ndim] = x.shape, x.strides
             table = each.name in self.layout.tables
             size = 256 if table else each.histogram and 1 << (9 + each.resolution)
-            counters += size
+            if not each.joined:
+                tensor["first_counter"] = counters
+                counters += size
             if table or each.resolution <= SHARED_RESOLUTION:
                 shared = max(shared, size)
             blocks = -(-x.size // BLOCK)

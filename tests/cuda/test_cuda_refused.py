@@ -92,9 +92,3 @@ def test_all_that_lie_elsewhere_are_refused_at_once(fake: Driver, monkeypatch: p
         "t4: is in the memory of CUDA device 1, not of device 0"
     }
     assert [one.max for one in pending.result()] == list(range(50))
-
-
-def test_what_takes_the_host_memory_alone_says_so(fake: Driver) -> None:
-    array = fake.array(np.ones(4, np.float32))
-    with pytest.raises(ValueError, match="x: lies on cuda:0; here only tensors in CPU memory are taken"):
-        tensometer.Accumulator().update(array)

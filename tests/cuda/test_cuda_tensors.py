@@ -1,47 +1,19 @@
 """Tensors on a device through the public names: results are the CPU's, and nothing is copied to the host for them."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tensometer
-from fake_cuda import CudaArray, DLPackArray, Driver, ExchangedArray, image_settings
+from fake_cuda import DTYPES, FAKE_TENSOR, CudaArray, DLPackArray, Driver, ExchangedArray, alone, wild
 from tensometer.tensors import RawTensor
-
-DTYPES = [
-    "float32",
-    "float64",
-    "float16",
-    "int8",
-    "uint8",
-    "int16",
-    "uint16",
-    "int32",
-    "uint32",
-    "int64",
-    "uint64",
-    "bool",
-    "complex64",
-    "complex128",
-]
-
-
-def _wild(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """All bit patterns that the type has, as often as chance will have them."""
-    if dtype == "bool":
-        return rng.integers(0, 2, shape).astype(bool)
-    size = np.dtype(dtype).itemsize
-    return rng.integers(0, 256, (*shape, size), dtype=np.uint8).view(dtype)[..., 0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_type_is_as_on_the_cpu(fake: Driver, rng: np.random.Generator, dtype: str) -> None:
     for shape in ((5000,), (3, 7), (1,), (0, 4), ()):
-        x = _wild(rng, dtype, shape)
+        x = wild(rng, dtype, shape)
         for options in ({}, {"histogram": True}, {"histogram": "sampled", "resolution": 3}, {"fingerprint": True}):
             assert tensometer.summarize(fake.array(x), **options) == tensometer.summarize(x, **options)
 
@@ -208,35 +180,13 @@ def test_the_exchange_interface_brings_its_stream(
     assert tensometer.summarize(fake.array(x, stream=8)) == tensometer.summarize(x)
 
 
-def _alone(code: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin", **image_settings(), **environment},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
-FAKE_TENSOR = """
-import numpy as np, os, sys, tensometer
-from fake_cuda import CudaArray, Driver
-driver = Driver(os.environ["TENSOMETER_LIBCUDA"])
-x = np.arange(5000, dtype=np.float32)
-array = driver.array(x)
-"""
-
-
 def test_no_driver_is_opened_for_the_cpu(fake_library: Path) -> None:
     code = """
 import numpy as np, tensometer
 tensometer.summarize(np.ones(5)); tensometer.summarize_many([np.ones(5)]); tensometer.summarize_async(np.ones(5))
 print("libcuda" in open("/proc/self/maps").read())
 """
-    assert _alone(code, TENSOMETER_LIBCUDA=str(fake_library)) == "False"
+    assert alone(code, TENSOMETER_LIBCUDA=str(fake_library)) == "False"
 
 
 def test_without_a_driver_the_reason_is_told() -> None:
@@ -249,7 +199,7 @@ try:
 except RuntimeError as error:
     print(error)
 """
-    assert _alone(code, TENSOMETER_LIBCUDA="/nowhere/libcuda.so.1").startswith("cuda: no driver: /nowhere/libcuda.so.1")
+    assert alone(code, TENSOMETER_LIBCUDA="/nowhere/libcuda.so.1").startswith("cuda: no driver: /nowhere/libcuda.so.1")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +218,7 @@ for _ in range(3):
         print("RuntimeError:", error)
 print(tensometer.summarize(x).count)
 """
-    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_FAKE=settings)
+    told = alone(code, TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_FAKE=settings)
     assert words in told
     assert told.endswith("\n5000")
 
@@ -276,7 +226,7 @@ print(tensometer.summarize(x).count)
 def test_without_kernels_the_reason_is_told(fake_library: Path, tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"no image at all")
     code = f"{FAKE_TENSOR}\ntry:\n    tensometer.summarize(array)\nexcept RuntimeError as error:\n    print(error)"
-    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_CUDA_IMAGE=str(tmp_path / "image"))
+    told = alone(code, TENSOMETER_LIBCUDA=str(fake_library), TENSOMETER_CUDA_IMAGE=str(tmp_path / "image"))
     assert "cuModuleLoadData failed: CUDA_ERROR_INVALID_IMAGE" in told
 
 
@@ -301,7 +251,7 @@ for at in range(1, 100):
         os._exit(0)
     assert os.wait()[1] == 0, at
 """
-    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library))
+    told = alone(code, TENSOMETER_LIBCUDA=str(fake_library))
     failures = [int(line.split()[1]) for line in told.splitlines()]
     assert len(failures) == 99
     assert failures[:20] == [2] * 20
@@ -325,7 +275,7 @@ if os.fork() == 0:
 os.wait()
 print(pending.result() == tensometer.summarize(x))
 """
-    told = _alone(code, TENSOMETER_LIBCUDA=str(fake_library))
+    told = alone(code, TENSOMETER_LIBCUDA=str(fake_library))
     assert told.split() == ["True"] * 3 + ["5000", "True"]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,20 @@ def test_histograms(mode: int, resolution: int, launcher: Launcher, rng: np.rand
     sizes = (20 * BLOCK + 9, BLOCK + 9, BLOCK + 9, 2 * BLOCK)
     inputs = [Input(name, sample(rng, name, n), resolution, mode) for name, n in zip(names, sizes, strict=True)]
     check(launcher, inputs, 16)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "uint8", "int64"])
+def test_pieces(name: str, launcher: Launcher, rng: np.random.Generator) -> None:
+    """Hashes and bins of pieces add up to those of the whole, whose blocks are sampled by their numbers in it."""
+    x = sample(rng, name, 21 * BLOCK)
+    first, second = Input(name, x[: 15 * BLOCK], histogram=2), Input(name, x[15 * BLOCK :], histogram=2, first_block=15)
+    inputs = [first, second, first, replace(second, joined=True), Input(name, x, histogram=2)]
+    before, after, both, rest, whole = launcher.run(inputs)
+    assert not wrong(launcher, inputs[-1], whole)
+    assert (before.hash + after.hash - whole.hash) & MASK == (both.hash + rest.hash - whole.hash) & MASK == 0
+    assert (both.bins, rest.bins) == (whole.bins, {})
+    assert {b: before.bins.get(b, 0) + after.bins.get(b, 0) for b in {*before.bins, *after.bins}} == whole.bins
+    assert rest.summary == after.summary
 
 
 def test_layouts(launcher: Launcher, rng: np.random.Generator) -> None:
