@@ -73,6 +73,9 @@ class Current:
     def __init__(self, device: FakeDevice, inner: CudaArray) -> None:
         self._device, self.inner = device, inner
 
+    def copy(self) -> CudaArray:
+        return CudaArray(self._device._driver, self.inner.array.copy(), self._device._stream)
+
     @property
     def __cuda_array_interface__(self) -> dict[str, object]:
         return {**self.inner.__cuda_array_interface__, "stream": self._device._stream}

@@ -135,6 +135,19 @@ def pairs(test: Test) -> None:
         test.tally.took(0, "pairs")
 
 
+def pieces(test: Test) -> None:
+    """Streams of which the first piece lies on the host, and two on the device begin amid a block."""
+    for number in range(0, test.sizes.tensors, 4):
+        one = sample(test.seed, number, test.sizes.largest)
+        options, tensor = test.options(number)[number // 4 % 4], test.device.upload(one)
+        found, expected = (_core.Accumulator(one.dtype, **options).update(one.host()) for _ in range(2))
+        for _ in range(2):
+            found.update(tensor)
+            expected.update(one.host())
+        test.tally.same(one.name, f"Accumulator{_shown(options)}", found.summary(), expected.summary())
+        test.tally.took(0, "pieces")
+
+
 def special_positions(test: Test) -> None:
     """Every special value at every position of a block."""
     for dtype in _core.dtypes():
@@ -182,7 +195,7 @@ def order_of_streams(test: Test) -> None:
         test.tally.took(0, "order of streams")
 
 
-CHECKS = (bit_patterns, order_of_streams, random_tensors, pairs, special_positions, large_tensors)
+CHECKS = (bit_patterns, order_of_streams, random_tensors, pairs, pieces, special_positions, large_tensors)
 
 
 def run(
