@@ -15,6 +15,8 @@ GXX ?= g++
 CLANGXX ?= clang++-14
 AARCH64_GXX ?= aarch64-linux-gnu-g++
 PYTEST_ARGS ?=
+# Processes of pytest, each of which may take 4 GB.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
 BENCH_ARGS ?=
 # Under QEMU's user mode and ThreadSanitizer the child of a process with threads cannot start threads of its own; everything
 # else of the core runs there.
@@ -70,7 +72,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo $(STAMPS)/model  ## find the damage in a 
 
 test: core-test $(STAMPS)/package $(STAMPS)/dev  ## the tests of the core and of the Python package
 	$(call say,test: pytest)
-	@$(PY) -m pytest -n 2 $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 bench: $(STAMPS)/package $(STAMPS)/bench $(STAMPS)/model  ## ratios against NumPy, PyTorch and others, as a table and as JSON
 	$(call say,bench: every row checks its answers first)
@@ -144,22 +146,18 @@ cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launch
 	$(call say,cuda-test: build/core)
 	@$(FIND_NVCC) || { $(MAKE) --no-print-directory $(STAMPS)/nvcc; $(FIND_NVCC); }
 	$(call core_build,core,cuda_all,-Wno-unused-cli -DCMAKE_PREFIX_PATH="$$(dirname "$$($(FIND_NVCC))")/..")
-	$(call say,layer A: the kernels emulated)
-	@build/core/cuda_tests $(CUDA_ARGS)
-	$(call say,layer A: under AddressSanitizer and UndefinedBehaviorSanitizer)
-	@build/core/asan/cuda_tests --quick $(CUDA_ARGS)
-	$(call say,layer A: under ThreadSanitizer)
-	@$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)
-	$(call say,layer B: the PTX of the kernels interpreted)
-	@$(PY) -m pytest -n 2 -q tests/cuda/test_ptx*.py
-	$(call say,layer C: the launcher over a driver that is a fake)
-	@build/core/launcher_tests $(CUDA_ARGS)
-	$(call say,layer C: under AddressSanitizer and UndefinedBehaviorSanitizer)
-	@build/core/asan/launcher_tests --quick $(CUDA_ARGS)
+	@$(PY) tests/cuda/at_once.py \
+		'layer A: the kernels emulated' 'build/core/cuda_tests $(CUDA_ARGS)' \
+		'layer A: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/cuda_tests --quick $(CUDA_ARGS)' \
+		'layer A: under ThreadSanitizer' \
+			'$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)' \
+		'layer C: the launcher over a driver that is a fake' 'build/core/launcher_tests $(CUDA_ARGS)' \
+		'layer C: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/launcher_tests --quick $(CUDA_ARGS)' \
+		'layer D: registers and instructions of every architecture' '$(PY) -m pytest -q tests/cuda/test_static.py'
 	$(call say,layer C: the Python package over it)
-	@$(PY) -m pytest -n 2 -q tests/cuda/test_cuda_*.py
-	$(call say,layer D: registers and instructions of every architecture)
-	@$(PY) -m pytest -q tests/cuda/test_static.py
+	@$(PY) -m pytest -n $(JOBS) -q tests/cuda/test_cuda_*.py
+	$(call say,layer B: the PTX of the kernels interpreted)
+	@$(PY) -m pytest -n $(JOBS) -q tests/cuda/test_ptx*.py
 	$(call say,planted bugs: each is found by the layer that must)
 	@$(PY) -m pytest -v tests/cuda/test_planted.py
 

@@ -155,22 +155,22 @@ void append(const Chunk& chunk, ChunkResult& result) {
   }
 }
 
-// Cuts a piece into chunks. Groups are cut at their own borders.
-void plan(const Piece& piece, std::vector<Chunk>& chunks) {
+// Cuts a range into chunks. Groups are cut at their own borders.
+void plan(const Range& range, std::vector<Chunk>& chunks) {
   const std::uint64_t most =
-      std::clamp<std::uint64_t>(piece.count / (fold_width * block_size * chunks_of_tensor), 1, chunk_groups);
-  std::uint64_t block = piece.partial->blocks, at = 0;
-  while (at < piece.count) {
-    const std::uint64_t whole = (piece.count - at) / block_size;
+      std::clamp<std::uint64_t>(range.count / (fold_width * block_size * chunks_of_tensor), 1, chunk_groups);
+  std::uint64_t block = range.partial->blocks, at = 0;
+  while (at < range.count) {
+    const std::uint64_t whole = (range.count - at) / block_size;
     const bool groups = block % fold_width == 0 && whole >= fold_width;
     const std::uint64_t blocks = groups ? std::min(whole / fold_width, most) * fold_width
                                         : std::min(fold_width - block % fold_width, chunk_blocks);
-    const std::uint64_t count = std::min(blocks * block_size, piece.count - at);
-    chunks.push_back({piece.partial, piece.reader, piece.first + at, count, block, groups});
+    const std::uint64_t count = std::min(blocks * block_size, range.count - at);
+    chunks.push_back({range.partial, range.reader, range.first + at, count, block, groups});
     at += count;
     block += blocks;
   }
-  piece.partial->blocks += (piece.count + block_size - 1) / block_size;
+  range.partial->blocks += (range.count + block_size - 1) / block_size;
 }
 
 }  // namespace
@@ -209,12 +209,12 @@ void add_zeros(TensorSummary& summary, std::uint64_t implicit_zeros) {
   merge(summary.summary, zeros);
 }
 
-void reduce(std::span<const Piece> pieces, unsigned threads) {
+void reduce(std::span<const Range> ranges, unsigned threads) {
   std::vector<Chunk> chunks;
   std::uint64_t elements = 0;
-  for (const Piece& piece : pieces) {
-    plan(piece, chunks);
-    elements += piece.count;
+  for (const Range& range : ranges) {
+    plan(range, chunks);
+    elements += range.count;
   }
   std::vector<ChunkResult> results(chunks.size());
   const bool alone =
@@ -245,18 +245,18 @@ KeptVector<TensorSummary> summarize(std::span<const SparseView> tensors, const O
   results.reserve(tensors.size());
   std::vector<ElementReader> readers;
   std::vector<Partial> partials;
-  std::vector<Piece> pieces;
+  std::vector<Range> ranges;
   for (std::size_t first = 0; first < tensors.size(); first += batch) {
     const auto part = tensors.subspan(first, std::min(batch, tensors.size() - first));
-    readers.clear(), partials.clear(), pieces.clear();
-    readers.reserve(part.size()), partials.reserve(part.size()), pieces.reserve(part.size());
+    readers.clear(), partials.clear(), ranges.clear();
+    readers.reserve(part.size()), partials.reserve(part.size()), ranges.reserve(part.size());
     for (const SparseView& tensor : part) {
       readers.emplace_back(tensor.values);
       partials.emplace_back(tensor.values.dtype, options);
       partials.back().order = readers.back().order();
-      pieces.push_back({&partials.back(), &readers.back(), 0, readers.back().count()});
+      ranges.push_back({&partials.back(), &readers.back(), 0, readers.back().count()});
     }
-    reduce(pieces, options.threads);
+    reduce(ranges, options.threads);
     for (std::size_t i = 0; i < part.size(); ++i) {
       results.push_back(std::move(partials[i]).finish(part[i].shape, part[i].implicit_zeros));
     }

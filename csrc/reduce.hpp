@@ -48,16 +48,16 @@ struct Partial {
 // Adds zeros that a sparse tensor does not store.
 void add_zeros(TensorSummary& summary, std::uint64_t implicit_zeros);
 
-// Elements [first, first + count) of a reader, to be appended to a partial reduction. All but the last piece that a
+// Elements [first, first + count) of a reader, to be appended to a partial reduction. All but the last one that a
 // partial ever sees must be whole blocks.
-struct Piece {
+struct Range {
   Partial* partial;
   const ElementReader* reader;
   std::uint64_t first, count;
 };
 
-// Reduces all pieces in one pass over the thread pool. Pieces of one partial are appended in the order given.
-void reduce(std::span<const Piece> pieces, unsigned threads);
+// Reduces all ranges in one pass over the thread pool. Those of one partial are appended in the order given.
+void reduce(std::span<const Range> ranges, unsigned threads);
 
 struct SparseView {
   TensorView values;

@@ -21,7 +21,7 @@ class Stream {
 
   // Appends the view's elements. Throws std::invalid_argument if its dtype is not the stream's.
   void update(const SparseView& piece);
-  // How the next piece is cut where others reduce its blocks, and what they made of it. Throws as update().
+  // How the next piece is cut where others reduce its blocks; throws as update(). And that piece, of this stream's dtype.
   Cut cut(const TensorView& piece) const;
   void update(const ReducedPiece& piece, std::uint64_t implicit_zeros);
   // Adds another stream's elements: counts, extremes and histogram exactly, moments within float64 rounding. Throws

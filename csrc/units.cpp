@@ -37,8 +37,8 @@ void summarize_strip(const TensorView& view, std::size_t dim, std::size_t first,
     for (std::size_t u = 0; u < units; ++u, from += item) {
       for (std::uint32_t i = 0; i < size; ++i) std::memcpy(block.data() + i * item, from + i * strip, item);
       const ElementReader elements(block.data(), item, size);
-      const Piece piece{&partials[u], &elements, 0, size};
-      reduce({&piece, 1}, 1);
+      const Range range{&partials[u], &elements, 0, size};
+      reduce({&range, 1}, 1);
     }
   }
   for (std::size_t u = 0; u < units; ++u) out[u] = std::move(partials[u]).finish(unit.shape);

@@ -336,6 +336,52 @@ def test_a_forked_child_need_not_wait_for_a_hook_of_its_parent() -> None:
         assert in_child(in_turn) == b"False"
 
 
+def test_a_forked_child_need_not_wait_for_a_stream_of_its_parent() -> None:
+    """Whose lock another thread holds, or has given back meanwhile."""
+    stream, stop = tensometer.Accumulator("float32", threads=1, histogram=True), threading.Event()
+    piece = np.ones(3_000_000, np.float32)
+
+    def feed() -> None:
+        while not stop.is_set():
+            stream.update(piece)
+
+    def asked() -> bytes:
+        try:
+            return str(stream.count % piece.size).encode()
+        except RuntimeError as error:
+            return str(error).encode()
+
+    other = threading.Thread(target=feed)
+    other.start()
+    while stream.count == 0:
+        time.sleep(0.001)
+    found = {in_child(asked) for _ in range(10)}
+    stop.set()
+    other.join()
+    assert found <= {b"0", b"this object was in use in another thread when the process was forked"}
+    assert len(max(found)) > 1
+    assert stream.count % piece.size == 0
+
+
+def test_threads_begin_together() -> None:
+    """What is imported at the first call is imported by one of them."""
+    script = """
+import array, threading, tensometer
+x, start = array.array("f", [1.0] * 10), threading.Barrier(4)
+def call():
+    start.wait()
+    tensometer.summarize(x)
+threads = [threading.Thread(target=call) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("all")
+"""
+    for _ in range(3):
+        assert output_of(started(script)) == "all\n"
+
+
 def test_multiprocessing(rng: np.random.Generator) -> None:
     x = sample(rng, "float64", 600_000, "holes")
     expected = tensometer.summarize(x, histogram=True, threads=4)

@@ -52,8 +52,8 @@ struct Input {
 // Raises TypeError for what is no tensor or has a dtype that cannot be summarized, ValueError for one that lies neither in
 // the host's memory nor in a CUDA device's; both name `argument` and what was found.
 Input input_of(py::handle x, const char* argument);
-// The same for those who read elements one after another on a device: one whose elements lie apart there is copied, in the
-// order of its stream.
+// The same for those who read elements one after another on a device: one whose elements lie apart there is copied, as its
+// library does.
 Input packed_input_of(py::handle x, const char* argument);
 // The same for those who read the host's memory alone: ValueError for a CUDA tensor too.
 Input host_input_of(py::handle x, const char* argument);

@@ -1,9 +1,11 @@
 // Summaries that are not there yet.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <exception>
 #include <set>
 
+#include "own_mutex.hpp"
 #include "placed.hpp"
 
 namespace tensometer {
@@ -67,6 +69,7 @@ class Pending {
          parts_of(inputs_.tensors, inputs_.places, options, waits ? cuda::Room::most : cuda::Room::usual)) {
       if (!submit(part, options, waits)) return false;
     }
+    std::sort(refused_.begin(), refused_.end(), [](const Refused& a, const Refused& b) { return a.number < b.number; });
     std::vector<SparseView> here;
     std::vector<std::size_t> rows;
     for (std::size_t i = 0; i < inputs_.tensors.size(); ++i) {
@@ -120,7 +123,7 @@ class Pending {
       if (done || inputs_.places[i].stream != legacy_stream) inputs_.owners[i] = py::none();
     }
   }
-  std::mutex& mutex() { return mutex_; }
+  OwnMutex& mutex() { return mutex_; }
 
  private:
   bool submit(Part& part, const Options& options, bool waits) {
@@ -172,7 +175,7 @@ class Pending {
   std::vector<Submitted> submitted_;
   SummaryTable table_;
   std::vector<std::size_t> bins_lost_;
-  std::mutex mutex_;  // taken without the GIL
+  OwnMutex mutex_;
 };
 
 namespace {

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "bindings.hpp"
+#include "own_mutex.hpp"
 
 namespace tensometer {
 
@@ -90,7 +91,7 @@ class Accumulator {
 
   Options options_;
   std::optional<Stream> stream_;
-  mutable std::mutex mutex_;
+  mutable OwnMutex mutex_;
 };
 
 void register_stream(py::module_& m) {
@@ -116,10 +117,9 @@ raises.)")
             self.cast<Accumulator&>().update(x);
             return self;
           },
-          py::arg("x"),
-          "Append the elements of x; returns self. ValueError if its dtype is not the accumulator's. After an error "
-          "all is as "
-          "before.")
+          py::arg("x"), R"(Append the elements of x; returns self.
+
+ValueError if its dtype is not the accumulator's. A piece that is refused, or whose device fails, changes nothing.)")
       .def(
           "merge",
           [](py::object self, py::handle other) {

@@ -1,5 +1,6 @@
 // Objects of other libraries -> memory. NumPy arrays and tensors with the DLPack exchange interface (torch 2.9 and later)
 // are read here without any Python code; everything else goes through tensometer.tensors.adapt first.
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -250,8 +251,11 @@ Input interface_input(const py::dict& interface, const char* argument) {
 
 // adapt returns (array or DLPack capsule, dtype name or None, shape or None, number of implicit zeros, stream or None).
 Input adapted(py::handle x, const char* argument) {
-  static py::object* adapt = new py::object(py::module_::import("tensometer.tensors").attr("adapt"));
-  const auto parts = py::tuple((*adapt)(x, argument));
+  // An import lets other threads run, which may come here too.
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> known;
+  const auto import = [] { return py::object(py::module_::import("tensometer.tensors").attr("adapt")); };
+  const py::object& adapt = known.call_once_and_store_result(import).get_stored();
+  const auto parts = py::tuple(adapt(x, argument));
   const py::object memory = parts[0];
   Input input = PyCapsule_CheckExact(memory.ptr()) != 0 ? capsule_input(memory, argument)
                 : py::isinstance<py::dict>(memory)      ? interface_input(memory, argument)
@@ -283,15 +287,20 @@ Input any_input_of(py::handle x, const char* argument) {
   return direct ? std::move(*direct) : adapted(x, argument);
 }
 
-// With at most so many strided dimensions of what lies on a device: else copied there, in the order of its stream, by torch's
-// name of that or by CuPy's. `wrong`: what it is if that does not help.
+// With at most so many strided dimensions of what lies on a device: else copied by torch's name of that or by CuPy's, both of
+// which keep the order of the stream. `wrong`: what it is if that does not help.
 Input input_within(std::size_t most_dims, py::handle x, const char* argument, const std::string& wrong) {
   const auto fits = [&](const Input& input) {
     return !input.place.on_device() || ElementReader(input.tensor.values).dims().size() <= most_dims;
   };
   Input input = any_input_of(x, argument);
-  for (const char* copies : {"contiguous", "copy"}) {
-    if (!fits(input) && py::hasattr(x, copies)) input = any_input_of(x.attr(copies)(), argument);
+  const TensorView& view = input.tensor.values;
+  for (const char* name : {"contiguous", "copy"}) {
+    if (fits(input)) return input;
+    const py::object copy = py::getattr(x, name, py::none());
+    if (PyCallable_Check(copy.ptr()) == 0) continue;
+    Input copied = any_input_of(copy(), argument);
+    if (copied.tensor.values.shape == view.shape && copied.tensor.values.dtype == view.dtype) input = std::move(copied);
   }
   if (fits(input)) return input;
   throw py::value_error(std::string(argument) + ": " + wrong + "; pass a contiguous copy");

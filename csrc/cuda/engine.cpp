@@ -14,8 +14,7 @@ constexpr std::uint64_t most_usual_bytes = 64 << 20;
 constexpr std::size_t most_tensors = 1 << 14, most_parts = 8;
 
 std::uint64_t counter_bytes(const TensorView& view, const Options& options) {
-  if (row(view.dtype).lanes == Lanes::table) return byte_counters * sizeof(std::uint64_t);
-  return options.histogram == HistogramMode::none ? 0 : counters_of(options.resolution) * sizeof(std::uint64_t);
+  return counters_of(view.dtype, options) * sizeof(std::uint64_t);
 }
 
 }  // namespace
@@ -70,37 +69,51 @@ std::vector<std::int64_t> Engine::histogram(const TensorView& x, std::span<const
 bool Engine::ready(Ticket ticket) {
   check_process();
   const std::lock_guard lock(mutex_);
-  if (!done_.contains(ticket)) collect();
-  return done_.contains(ticket);
+  if (among_done(ticket) == done_.end()) collect();
+  return among_done(ticket) != done_.end();
 }
 
 Finished Engine::take(Ticket ticket) {
   check_process();
   Finished finished;
-  while (!find(ticket, finished)) launcher_.await(ticket);
+  for (bool known = true; !find(ticket, finished);) {
+    if (!known) throw std::logic_error("cuda: submit " + std::to_string(ticket) + " was taken before, or forgotten");
+    known = launcher_.await(ticket);
+  }
   return finished;
 }
 
 bool Engine::find(Ticket ticket, Finished& finished) {
   const std::lock_guard lock(mutex_);
-  if (!done_.contains(ticket)) collect();
-  const auto at = done_.find(ticket);
-  if (at == done_.end()) return false;
-  finished = std::move(at->second);
-  done_.erase(at);
+  if (among_done(ticket) == done_.end()) collect();
+  const auto found = among_done(ticket);
+  if (found == done_.end()) return false;
+  finished = std::move(*found);
+  done_.erase(found);
   return true;
 }
 
 void Engine::forget(Ticket ticket) {
   check_process();
   const std::lock_guard lock(mutex_);
-  if (done_.erase(ticket) == 0) unwanted_.insert(ticket);
+  if (const auto found = among_done(ticket); found != done_.end()) {
+    done_.erase(found);
+  } else {
+    unwanted_.insert(ticket);
+  }
+}
+
+std::vector<Finished>::iterator Engine::among_done(Ticket ticket) {
+  const auto found = std::lower_bound(done_.begin(), done_.end(), ticket,
+                                      [](const Finished& finished, Ticket wanted) { return finished.ticket < wanted; });
+  return found != done_.end() && found->ticket == ticket ? found : done_.end();
 }
 
 void Engine::collect() {
+  // There is room before anything is taken: nothing that has come is lost where there is no memory.
+  if (done_.capacity() < done_.size() + slots) done_.reserve(2 * done_.size() + slots);
   for (Finished& finished : launcher_.poll()) {
-    const Ticket ticket = finished.ticket;
-    if (unwanted_.erase(ticket) == 0) done_.emplace(ticket, std::move(finished));
+    if (unwanted_.erase(finished.ticket) == 0) done_.push_back(std::move(finished));
   }
 }
 

@@ -1,9 +1,9 @@
 // A device's launcher as its callers share it: each waits for its own submits, and gets what came of them.
 #pragma once
 
-#include <map>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "cuda/launcher.hpp"
 
@@ -24,7 +24,7 @@ class Engine {
   // As of Launcher.
   std::vector<std::int64_t> histogram(const TensorView& x, std::span<const double> edges, StreamHandle stream);
   bool ready(Ticket ticket);
-  // Waits for what came of a submit, which is forgotten then.
+  // Waits for what came of a submit, which is forgotten then; std::logic_error if it was before.
   Finished take(Ticket ticket);
   // Nobody will ask for it.
   void forget(Ticket ticket);
@@ -35,10 +35,11 @@ class Engine {
   void free_slots();
   bool find(Ticket ticket, Finished& finished);
   void collect();
+  std::vector<Finished>::iterator among_done(Ticket ticket);
 
   Launcher launcher_;
-  std::mutex mutex_;  // of what follows, and of results on their way there
-  std::map<Ticket, Finished> done_;
+  std::mutex mutex_;            // of what follows, and of results on their way there
+  std::vector<Finished> done_;  // by their tickets, ascending
   std::set<Ticket> unwanted_;
 };
 

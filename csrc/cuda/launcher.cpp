@@ -167,10 +167,14 @@ std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Op
 // Those of the same tensors, or else, empty, those that were not used for longest.
 template <class View>
 Launcher::Uploaded& Launcher::tables_of(std::span<const View> views, const Options& options) {
-  for (Uploaded& one : uploaded_) {
-    if (one.prepared && is_of(*one.prepared, views, options)) return one;
+  // Pieces are hardly ever the same: theirs is the last, so that others keep their tables.
+  constexpr bool pieces = std::is_same_v<View, PieceView>;
+  const auto last = std::prev(uploaded_.end()), first = pieces ? last : uploaded_.begin(),
+             end = pieces ? uploaded_.end() : last;
+  for (auto one = first; one != end; ++one) {
+    if (one->prepared && is_of(*one->prepared, views, options)) return *one;
   }
-  Uploaded& oldest = *std::min_element(uploaded_.begin(), uploaded_.end(), [](const Uploaded& a, const Uploaded& b) {
+  Uploaded& oldest = *std::min_element(first, end, [](const Uploaded& a, const Uploaded& b) {
     return std::pair(a.prepared != nullptr, a.used) < std::pair(b.prepared != nullptr, b.used);
   });
   oldest.prepared = nullptr;
@@ -303,7 +307,7 @@ bool Launcher::is_done(const Slot& slot, bool waits) const {
   return true;
 }
 
-void Launcher::await(Ticket ticket) {
+bool Launcher::await(Ticket ticket) {
   check_process();
   EventHandle event = nullptr;
   {
@@ -315,6 +319,7 @@ void Launcher::await(Ticket ticket) {
   }
   // Of a failure poll() hears too.
   if (event != nullptr) static_cast<void>(await_event(event));
+  return event != nullptr;
 }
 
 // Without a lock; what the driver says.
@@ -335,6 +340,7 @@ std::vector<Finished> Launcher::finished(bool waits) {
   check_usable();
   std::vector<Finished> done;
   if (under_way_.empty()) return done;
+  done.reserve(under_way_.size());  // what is taken stays
   try {
     guarded([&] {
       for (; !under_way_.empty() && is_done(*under_way_.front(), waits); under_way_.pop_front()) {
@@ -342,7 +348,7 @@ std::vector<Finished> Launcher::finished(bool waits) {
       }
       return true;
     });
-  } catch (const CudaError&) {
+  } catch (const std::exception&) {
     // What was done before is right; the next call tells.
     if (done.empty()) throw;
   }

@@ -64,9 +64,9 @@ class Launcher {
   std::vector<Finished> poll() { return finished(false); }
   // All that is under way: waits for it, and so do calls from other threads.
   std::vector<Finished> wait() { return finished(true); }
-  // Waits until poll() brings this submit, if it is under way, or says what went wrong. Other threads may call meanwhile,
-  // but not close().
-  void await(Ticket ticket);
+  // Waits until poll() brings this submit, or says what went wrong; false at once if it is not under way. Other threads may
+  // call meanwhile, but not close().
+  bool await(Ticket ticket);
   // The submit that must be done before there is a free slot; nothing if there is one.
   std::optional<Ticket> awaited() const;
   // Waits for what is under way, forgets it, and gives everything back.
@@ -123,7 +123,7 @@ class Launcher {
   Memory::OnDevice records_, zeroed_, results_;  // zeroed: hashes, counters
   Binning binning_;
   std::vector<Slot> slots_;
-  std::array<Uploaded, 8> uploaded_;  // a training step makes some submits, and the next one the same
+  std::array<Uploaded, 9> uploaded_;  // a training step makes some submits, and the next one the same
   EventHandle last_ = nullptr;        // of the last submit: the next one uses the same memory of the device
   std::deque<Slot*> under_way_;       // from the oldest on
   Ticket next_ = 0;

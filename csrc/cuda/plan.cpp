@@ -16,12 +16,6 @@ constexpr std::uint64_t count_bits = 48, most_elements = std::uint64_t{1} << 40;
 
 std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
 
-std::uint64_t own_counters(const Tensor& tensor) {
-  if (row(static_cast<DType>(tensor.dtype)).lanes == Lanes::table) return byte_counters;
-  const bool counted = static_cast<HistogramMode>(tensor.histogram) != HistogramMode::none;
-  return counted ? counters_of(tensor.resolution) : 0;
-}
-
 }  // namespace
 
 TensorError::TensorError(const std::string& name, std::size_t number, const std::string& what)
@@ -52,7 +46,8 @@ Tensor entry(const TensorView& view, const ElementReader& reader, const Options&
   return tensor;
 }
 
-std::uint64_t cut(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, std::vector<Item>& items) {
+std::uint64_t cut_into_items(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks,
+                             std::vector<Item>& items) {
   const std::uint64_t blocks = blocks_of(tensor.count), groups = tensor.grouped ? blocks / fold_width : 0;
   for (std::uint64_t first = 0; first < blocks; first += item_blocks) {
     const std::uint64_t group = first / fold_width;
@@ -87,23 +82,28 @@ ByteCounts bytes_of(std::span<const std::uint64_t> bins) {
   return counts;
 }
 
-void Plan::add(Tensor tensor, std::uint32_t item_blocks, bool joined) {
+std::uint64_t counters_of(DType dtype, const Options& options) {
+  if (row(dtype).lanes == Lanes::table) return byte_counters;
+  return options.histogram == HistogramMode::none ? 0 : counters_of(options.resolution);
+}
+
+void Plan::add(Tensor tensor, const Options& options, std::uint32_t item_blocks, bool joined) {
   tensor.grouped = item_blocks == fold_width;
   tensor.joined = joined;
   tensor.first_record = records;
   tensor.first_counter = joined ? tensors.back().first_counter : counters;
-  const std::uint64_t own = own_counters(tensor);
+  const std::uint64_t own = counters_of(static_cast<DType>(tensor.dtype), options);
   if (!joined) counters += own;
   const std::uint64_t shared = own <= counters_of(shared_resolution) ? own : 0;
   shared_bytes = std::max(shared_bytes, static_cast<std::uint32_t>(sizeof(Shared) + shared * sizeof(std::uint32_t)));
-  records += cut(tensor, static_cast<std::uint32_t>(tensors.size()), item_blocks, items);
+  records += cut_into_items(tensor, static_cast<std::uint32_t>(tensors.size()), item_blocks, items);
   tensors.push_back(tensor);
 }
 
 Plan plan(std::span<const TensorView> views, const Options& options, std::uint32_t item_blocks) {
   Plan plan;
   for (const TensorView& view : views) {
-    plan.add(entry(view, ElementReader(view), options, "x", plan.tensors.size()), item_blocks);
+    plan.add(entry(view, ElementReader(view), options, "x", plan.tensors.size()), options, item_blocks);
   }
   return plan;
 }

@@ -34,7 +34,7 @@ struct Plan {
   std::uint32_t shared_bytes = 0;  // of the reducing kernel
 
   // Appends a row, whose place in the tables is settled here. joined: as in Tensor.
-  void add(Tensor tensor, std::uint32_t item_blocks, bool joined = false);
+  void add(Tensor tensor, const Options& options, std::uint32_t item_blocks, bool joined = false);
 };
 
 // `item_blocks`: how many blocks a thread block takes at most, a power of two up to 64. With 64, whole groups become one
@@ -49,14 +49,18 @@ std::uint32_t item_blocks_for(std::span<const TensorView> views, std::uint32_t c
 TensorSummary collect(const TensorView& view, const Options& options, const Result& result,
                       std::span<const std::uint64_t> bins);
 
-// What the plans of tensors and of pairs are made of.
+// What the plans of tensors, pairs and pieces are made of.
+
+// How many counters a tensor of this type has.
+std::uint64_t counters_of(DType dtype, const Options& options);
 
 // A table's row, as the reader sees the view; which one of an argument's, errors tell.
 Tensor entry(const TensorView& view, const ElementReader& reader, const Options& options, const std::string& argument,
              std::size_t index);
 
 // Cuts a tensor into items, and gives each its records. How many it has.
-std::uint64_t cut(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks, std::vector<Item>& items);
+std::uint64_t cut_into_items(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks,
+                             std::vector<Item>& items);
 
 // Of raw bins: those of a histogram, and those of a one-byte type.
 LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution);

@@ -49,7 +49,8 @@ PairPlan plan(std::span<const PairView> views, const Options& options, std::uint
     pair.tensors[0].first_record = plan.records;
     pair.tensors[0].first_counter = plan.counters;
     plan.counters += counters;
-    plan.records += cut(pair.tensors[0], static_cast<std::uint32_t>(plan.pairs.size()), item_blocks, plan.items);
+    plan.records +=
+        cut_into_items(pair.tensors[0], static_cast<std::uint32_t>(plan.pairs.size()), item_blocks, plan.items);
     plan.pairs.push_back(pair);
   }
   const std::uint64_t shared = options.resolution <= shared_resolution ? counters : 0;

@@ -24,7 +24,7 @@ Plan plan(std::span<const PieceView> views, const Options& options, std::uint32_
       tensor.data = data + before * row(views[i].elements.dtype).item_size;
       tensor.count = run.blocks() * block_size;
       tensor.first_block = run.first_block;
-      plan.add(tensor, item_blocks, joined);
+      plan.add(tensor, options, item_blocks, joined);
       joined = true;
     }
   }

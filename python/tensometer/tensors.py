@@ -137,7 +137,8 @@ def _adapt_torch(x: Any, argument: str, torch: Any) -> Adapted:
     if x.layout != torch.strided:
         # Duplicate entries of a COO tensor add up, so they must be joined before they can be counted.
         values = (x.coalesce() if x.layout == torch.sparse_coo else x).values()
-        x, shape, zeros = values, tuple(x.shape), x.numel() - values.numel()
+        # Their order tells nothing: what reads no strides need not ask for a copy of the sparse tensor.
+        x, shape, zeros = values.contiguous(), tuple(x.shape), x.numel() - values.numel()
     x = x.resolve_conj().resolve_neg()
     if x.device.type == "cpu":
         return _capsule(x, argument), None, shape, zeros, None

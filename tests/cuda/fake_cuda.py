@@ -122,13 +122,9 @@ class DLPackArray:
     """The same with DLPack's interface alone; `streams` are those that were to wait for its data."""
 
     def __init__(self, driver: Driver, array: np.ndarray[Any, Any], device: int = 0, code: int | None = None) -> None:
-        self._driver, self._inner, self._device = driver, CudaArray(driver, array), device
+        self._inner, self._device = CudaArray(driver, array), device
         self._code = _CODES[array.dtype.kind] if code is None else code
         self.array, self.streams = array, list[object]()
-
-    def copy(self) -> DLPackArray:
-        """A contiguous one, as of CuPy's arrays."""
-        return DLPackArray(self._driver, self.array.copy(), self._device, self._code)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, self._device

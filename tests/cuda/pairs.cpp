@@ -83,6 +83,7 @@ TEST(pairs_in_any_order_of_threads_and_blocks) {
     pairs.add(dtype, plain, near);
     pairs.add(dtype, wild, strange);
     for (const Schedule schedule : {Schedule::forward, Schedule::reverse, Schedule::random}) {
+      if (check::quick() && schedule != Schedule::random) continue;
       pairs.check(counted(3), {schedule, 11, 2}, "any order");
     }
   });

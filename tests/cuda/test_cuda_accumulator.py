@@ -1,6 +1,8 @@
 """Streams whose pieces lie on a device, beside others on the host: the bits of the whole, wherever they are cut."""
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from fake_cuda import DTYPES, FAKE_TENSOR, CudaArray, DLPackArray, Driver, alone, wild
 from tensometer import Accumulator
 from tensometer.tensors import RawTensor
-from torch_stand_in import to_device
+from torch_stand_in import CudaTensor, to_device
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK, FOLD = 4096, 64
@@ -102,6 +104,92 @@ def test_tensors_of_torch(device: Driver, rng: np.random.Generator) -> None:
         stream.update(to_device(shard))
         expected.update(shard)
     assert stream.summary() == expected.summary()
+
+
+class Sparse(torch.Tensor):
+    """A sparse tensor whose values lie on the device; its own contiguous() is torch's, which raises."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    __dlpack_c_exchange_api__ = None
+    is_cuda = True
+    host: torch.Tensor
+    device = property(lambda self: torch.device("cuda", 0))  # type: ignore[assignment]
+    layout = property(lambda self: self.host.layout)  # type: ignore[assignment]
+    shape = property(lambda self: self.host.shape)  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, host: torch.Tensor) -> "Sparse":
+        made: Sparse = torch.Tensor._make_subclass(cls, torch.zeros(()))  # type: ignore[assignment]
+        made.host = host
+        return made
+
+    def detach(self) -> "Sparse":
+        return self
+
+    def coalesce(self) -> "Sparse":
+        return self
+
+    def numel(self) -> int:
+        return self.host.numel()
+
+    def values(self) -> torch.Tensor:
+        return CudaTensor(self.host.values())
+
+    def contiguous(self, *_: object, **__: object) -> torch.Tensor:  # type: ignore[override]
+        return self.host.contiguous()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("step", [1, 2])
+def test_sparse_tensors(device: Driver, rng: np.random.Generator, step: int) -> None:
+    values = torch.from_numpy(rng.standard_normal(step * 5000).astype(np.float32))[::step]
+    rows, columns = torch.tensor([0, 5000]), torch.arange(5000)
+    for host in (
+        torch.sparse_csr_tensor(rows, columns, values, (1, 9000), check_invariants=True),
+        torch.sparse_coo_tensor(columns[None], values, (9000,), is_coalesced=True, check_invariants=True),
+    ):
+        found, expected = (Accumulator(histogram=True).update(one).update(one) for one in (Sparse(host), host))
+        assert found.summary() == expected.summary()
+        assert found.count == 18_000
+
+
+def test_a_copy_that_is_none_is_not_taken(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((60, 50)).astype(np.float32)
+    for shown in (None, lambda: None, lambda: fake.array(x[:3]), lambda: fake.array(x[:, ::2].astype(np.float64))):
+        array = fake.array(x[:, ::2])
+        array.copy = shown  # type: ignore[attr-defined]
+        with pytest.raises((TypeError, ValueError), match=r"^x: "):
+            Accumulator().update(array)
+        array.contiguous = lambda: fake.array(x[:, ::2].copy())  # type: ignore[attr-defined]
+        assert Accumulator().update(array).count == 1500
+
+
+def test_threads_share_one(fake: Driver, rng: np.random.Generator) -> None:
+    x = rng.integers(-9, 9, 5000).astype(np.int32)
+    arrays, stream = [fake.array(x, stream=3 + number) for number in range(4)], Accumulator(histogram=True)
+    stop = threading.Event()
+
+    def feed(array: CudaArray) -> None:
+        for _ in range(20):
+            stream.update(array)
+
+    def look() -> int:
+        seen = 0
+        while not stop.is_set():
+            seen, before = stream.count, seen
+            assert seen >= before
+            assert seen == 0 or stream.summary().count >= seen
+        return seen
+
+    with ThreadPoolExecutor(5) as pool:
+        looking = pool.submit(look)
+        for done in [pool.submit(feed, array) for array in arrays]:
+            done.result()
+        stop.set()
+        looking.result()
+    assert stream.count == 80 * x.size
+    once, found = tensometer.summarize(x, histogram=True), stream.summary()
+    assert (found.zeros, found.negatives, found.min, found.max) == (80 * once.zeros, 80 * once.negatives, -9, 8)
 
 
 def test_what_is_refused_changes_nothing(fake: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,11 @@ def test_what_cannot_be_read_is_left_out_and_the_others_are_read_once(fake: Driv
     assert len(empty.result()) == 0
 
 
+def test_what_takes_the_host_memory_alone_says_so(fake: Driver) -> None:
+    with pytest.raises(ValueError, match=r"lies on cuda:0; here only tensors in CPU memory are taken$"):
+        tensometer._core.UpdateTracker().before([fake.array(np.ones(4, np.float32))])
+
+
 def test_all_that_lie_elsewhere_are_refused_at_once(fake: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSOMETER_FAKE", "devices=2 owner=1")
     fake.reset()
@@ -87,7 +92,7 @@ def test_all_that_lie_elsewhere_are_refused_at_once(fake: Driver, monkeypatch: p
     before = fake.count("cuPointerGetAttribute")
     pending = tensometer._core.try_summarize(given, [f"t{at}" for at in range(100)])
     assert fake.count("cuPointerGetAttribute") - before == 100 + 50
-    assert sorted(at for at, _ in pending.refused) == list(range(0, 100, 2))
+    assert [at for at, _ in pending.refused] == list(range(0, 100, 2))
     assert {str(error) for at, error in pending.refused if at == 4} == {
         "t4: is in the memory of CUDA device 1, not of device 0"
     }

@@ -73,9 +73,6 @@ class Current:
     def __init__(self, device: FakeDevice, inner: CudaArray) -> None:
         self._device, self.inner = device, inner
 
-    def copy(self) -> CudaArray:
-        return CudaArray(self._device._driver, self.inner.array.copy(), self._device._stream)
-
     @property
     def __cuda_array_interface__(self) -> dict[str, object]:
         return {**self.inner.__cuda_array_interface__, "stream": self._device._stream}
@@ -243,6 +240,8 @@ def test_memory_of_torch_is_shown_as_it_is(fake: Driver, monkeypatch: pytest.Mon
             found = tensometer.summarize(tensor, fingerprint=True)
             assert found == tensometer.summarize(expected.host(), fingerprint=True), expected.name
     assert fake.count("cuLaunchKernel") > launches
+    passed, line = selftest.run(device, 4, SMALL, [selftest.pieces])
+    assert passed, line
 
 
 @pytest.mark.parametrize(

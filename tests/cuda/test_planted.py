@@ -1,5 +1,6 @@
 """Each planted bug is found by the layer that must find it, by what it says; without the bug nothing is found."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def name_of(bug: Bug) -> str:
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
-    """Of each test that was asked for, by its name: two at a time, in the order of the tests."""
+    """Of each test that was asked for, by its name: as many at a time as there are cores, in the order of the tests."""
     folder = tmp_path_factory.mktemp("planted")  # here: two threads would make pytest's own folder twice
     chosen = {item.name.partition("[")[2][:-1] for item in request.session.items if item.path == request.path}
 
@@ -31,7 +32,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         finally:
             shutil.rmtree(tree)
 
-    pool = ThreadPoolExecutor(2)
+    pool = ThreadPoolExecutor(os.cpu_count())
     futures: Outcomes = {}
     for layer in (layer for layer in LAYERS if layer in chosen):
         futures[layer] = pool.submit(outcome, layer, [bug for bug in BUGS if bug.layer == layer], False)

@@ -1,5 +1,6 @@
 """What the kernels take on every architecture: registers, no memory of a thread's own, instructions an element."""
 
+import os
 import re
 import shutil
 import zlib
@@ -59,7 +60,7 @@ PER_ELEMENT_75 = PER_ELEMENT | {
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Image]]:
     folder = tmp_path_factory.mktemp("images")
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda architecture: compile_image(str(NVCC), architecture, folder), ARCHITECTURES)
         yield {image.architecture: image for image in found}
 

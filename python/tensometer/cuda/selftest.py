@@ -139,6 +139,8 @@ def pieces(test: Test) -> None:
     """Streams of which the first piece lies on the host, and two on the device begin amid a block."""
     for number in range(0, test.sizes.tensors, 4):
         one = sample(test.seed, number, test.sizes.largest)
+        if not one.view.flags.c_contiguous:  # which not all that the device uploads can copy
+            one = dense(f"{one.name}, packed", one.dtype, np.ascontiguousarray(one.view))
         options, tensor = test.options(number)[number // 4 % 4], test.device.upload(one)
         found, expected = (_core.Accumulator(one.dtype, **options).update(one.host()) for _ in range(2))
         for _ in range(2):
