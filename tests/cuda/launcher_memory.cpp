@@ -27,6 +27,10 @@ bool is_here(const void* address) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
+// Those that do not throw too: AddressSanitizer has its own.
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return std::malloc(bytes != 0 ? bytes : 1);
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
