@@ -1,5 +1,6 @@
 """Data for the tests: every dtype, and the kinds of values that have gone wrong somewhere."""
 
+import pickle
 from typing import Any
 
 import ml_dtypes
@@ -86,3 +87,8 @@ def independent(x: Array) -> Array:
     """Values as float64, by NumPy's and ml_dtypes' own casts."""
     with np.errstate(invalid="ignore"):
         return x.astype(np.float64)
+
+
+def bits(x: object, threads: int | None) -> bytes:
+    """All that is known of a tensor, made by so many threads."""
+    return pickle.dumps(tensometer.summarize(x, histogram=True, fingerprint=True, threads=threads))

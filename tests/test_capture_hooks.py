@@ -161,3 +161,21 @@ def test_tracing_and_exporting(every_step: Callable[..., Monitor], tmp_path: Pat
     run = closed(monitor, tmp_path)
     assert run.series("0").steps.tolist() == [1]
     assert run.series("input.0").steps.tolist() == [1]
+
+
+def test_modules_that_something_stands_for(tmp_path: Path) -> None:
+    """As torch.cuda.make_graphed_callables replaces a model's forward(): its own hooks run, those inside do not."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    first, second = model
+    model.forward = lambda x: x @ first.weight.T @ second.weight.T  # type: ignore[method-assign]
+    with Monitor(tmp_path, every=1, collections=["activations", "weights"]) as monitor:
+        monitor.attach(model, optimizer=optimizer)
+        for _ in range(3):
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            monitor.step()
+    (told,) = open_run(tmp_path).events("activations_not_seen")
+    assert told.data["modules"] == ["model"]
+    assert told.data["why"].startswith("no hook of its modules ran")

@@ -174,6 +174,10 @@ bool Context::is_capturing(StreamHandle stream) const {
   const Status status = driver_->stream_capturing.pointer(stream, &state);
   // Asked of the legacy stream while another one captures that it would wait for.
   if (status == constants::error_capture_implicit) return true;
+  // The first thing that is asked of a stream. One that a library names is no fault of the device.
+  if (status == constants::error_invalid_handle || status == constants::error_invalid_context) {
+    throw std::invalid_argument("cuda: the stream is none of " + device_words(device_) + ", on which the tensor lies");
+  }
   if (status != 0) driver_->fail(driver_->stream_capturing.name, status);
   return state != constants::capture_none;
 }

@@ -57,6 +57,7 @@ class Context {
   void load(const Images& images);
   bool loaded() const { return module_ != nullptr; }
   void unload();
+  // Throws std::invalid_argument for a stream of another device.
   bool is_capturing(StreamHandle stream) const;
   // Why that is no memory of this device, as "is not in ..."; nothing if it is.
   std::string elsewhere(const void* data) const;

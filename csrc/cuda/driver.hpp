@@ -69,6 +69,8 @@ using Attribute = unsigned;  // of a device, a function, a pointer
   X(error_invalid_value, CUDA_ERROR_INVALID_VALUE, 1)                               \
   X(error_out_of_memory, CUDA_ERROR_OUT_OF_MEMORY, 2)                               \
   X(error_not_initialized, CUDA_ERROR_NOT_INITIALIZED, 3)                           \
+  X(error_invalid_context, CUDA_ERROR_INVALID_CONTEXT, 201)                         \
+  X(error_invalid_handle, CUDA_ERROR_INVALID_HANDLE, 400)                           \
   X(error_not_ready, CUDA_ERROR_NOT_READY, 600)                                     \
   X(error_illegal_address, CUDA_ERROR_ILLEGAL_ADDRESS, 700)                         \
   X(error_launch_timeout, CUDA_ERROR_LAUNCH_TIMEOUT, 702)                           \

@@ -55,7 +55,7 @@ def adapt(x: Any, argument: str) -> Adapted:
         return x.view(np.ndarray), None, None, 0, None
     if hasattr(x, "__array_interface__"):
         return _array(x, argument), None, None, 0, None
-    if hasattr(x, "__cuda_array_interface__") and not (hasattr(x, "__dlpack__") and _is_unknown_to_numpy(x)):
+    if hasattr(x, "__cuda_array_interface__") and not (hasattr(x, "__dlpack__") and _says_too_little(x)):
         return _cuda_array(x, argument)
     if hasattr(x, "__dlpack__"):
         stream = _LEGACY_STREAM if _lies_on_cuda(x, argument) else None
@@ -80,9 +80,11 @@ def _no_tensor(x: object, argument: str) -> TypeError:
     return TypeError(f"{argument}: {type(x).__name__} is not a tensor ({kinds})")
 
 
-def _is_unknown_to_numpy(x: Any) -> bool:
-    """Whether a CUDA array interface would show its elements as mere bytes (bfloat16 and the like)."""
-    return "V" in str(x.__cuda_array_interface__.get("typestr", ""))
+def _says_too_little(x: Any) -> bool:
+    """Whether a CUDA array interface shows elements as mere bytes (bfloat16 and the like), or names no stream: that of
+    JAX's arrays does not, and is there before they are computed, which DLPack waits for."""
+    interface = x.__cuda_array_interface__
+    return "V" in str(interface.get("typestr", "")) or interface.get("stream") is None
 
 
 def _cuda_array(x: Any, argument: str) -> Adapted:

@@ -29,6 +29,7 @@ struct Settings {
   long seed = 0;
   long late = -1;      // a query lets at most so many operations run; -1: all that can
   long capturing = 0;  // the stream handle that is being captured; 0: none
+  long foreign = 0;    // the stream handle that is another device's; 0: none
   long adopt = 0;      // 1: all other memory of the process is the device's too
 
   static Settings from_environment();

@@ -65,8 +65,17 @@ def test_a_driver_older_than_the_kernels(fake_library: Path, monkeypatch: pytest
     monkeypatch.setattr(cuda._core, "cuda_driver_version", lambda: 12080)
     assert cuda.available().reason == (
         "CUDA 13.2 compiled the kernels, and the driver is of CUDA 12.8: "
-        "a driver of CUDA 13 or later is needed, or a build with an older nvcc"
+        "a driver of CUDA 13.0 or later is needed, or a build with an older nvcc"
     )
+
+
+def test_a_driver_older_than_compressed_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda._core, "cuda_devices", lambda: [("Fake GPU", 9, 0, 2)])
+    monkeypatch.setattr(cuda._core, "cuda_image", lambda: (1000, "sm_90", 12080))
+    monkeypatch.setattr(cuda._core, "cuda_driver_version", lambda: 12020)
+    assert "a driver of CUDA 12.4 or later is needed" in cuda.available().reason
+    monkeypatch.setattr(cuda._core, "cuda_driver_version", lambda: 12040)
+    assert cuda.available()
 
 
 def test_the_version_of_a_driver_is_its_own(fake_library: Path) -> None:

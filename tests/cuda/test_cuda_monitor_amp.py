@@ -31,16 +31,18 @@ class Scaler:
 
     def __init__(self, place: Callable[[Any], Any]) -> None:
         self._place = place
-        self._scale = place(torch.tensor(1024.0))
+        self._scale: torch.Tensor | None = None  # until a loss is scaled, whose device it is on then
         self._per_optimizer_states: dict[int, Any] = self._fresh()
 
     def _fresh(self) -> dict[int, Any]:
         return defaultdict(lambda: {"stage": State.READY, "found_inf_per_device": {}})
 
     def get_scale(self) -> float:
-        return float(self._scale)
+        return 1024.0 if self._scale is None else float(self._scale)
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        if self._scale is None:
+            self._scale = self._place(torch.tensor(1024.0))
         return loss * self._scale
 
     def _asked(self, value: torch.Tensor) -> bool:
@@ -69,6 +71,7 @@ class Scaler:
         found = sum(
             one for state in self._per_optimizer_states.values() for one in state["found_inf_per_device"].values()
         )
+        assert self._scale is not None
         self._scale.mul_(1.0 - 0.5 * (found > 0))
         self._per_optimizer_states = self._fresh()
 
@@ -88,14 +91,20 @@ class FusedSGD(torch.optim.SGD):
 
 
 def train(
-    path: Path, place: Callable[[Any], Any], kind: type[torch.optim.SGD], *, updates_first: bool, accumulate: int = 1
+    path: Path,
+    place: Callable[[Any], Any],
+    kind: type[torch.optim.SGD],
+    *,
+    updates_first: bool,
+    accumulate: int = 1,
+    overflow: int = 2,
 ) -> None:
     torch.manual_seed(0)
     model = place(nn.Linear(4, 2))
     optimizer = kind(model.parameters(), lr=0.125)
     scaler = Scaler(place)
     inputs = torch.randn(6, 3, 4)
-    inputs[2, 0, 0] = float("inf")
+    inputs[overflow, 0, 0] = float("inf")
     with Monitor(path, every=1, collections=["gradients", "weights", "loop"]) as monitor:
         monitor.attach(model, optimizer=optimizer, scaler=scaler)  # type: ignore[arg-type]
         for number, x in enumerate(inputs):
@@ -114,11 +123,17 @@ def train(
                     monitor.step()
 
 
+@pytest.mark.parametrize("overflow", [0, 2])
 @pytest.mark.parametrize(("updates_first", "accumulate"), [(True, 1), (True, 2), (False, 1)])
 def test_a_scaler_is_read_without_waiting(
-    device: Driver, records: list[Record], tmp_path: Path, updates_first: bool, accumulate: int
+    device: Driver, records: list[Record], tmp_path: Path, updates_first: bool, accumulate: int, overflow: int
 ) -> None:
-    settings = {"kind": torch.optim.SGD, "updates_first": updates_first, "accumulate": accumulate}
+    settings = {
+        "kind": torch.optim.SGD,
+        "updates_first": updates_first,
+        "accumulate": accumulate,
+        "overflow": overflow,
+    }
     train(tmp_path / "cpu", on_host, **settings)
     expected = rows_of(records)
     train(tmp_path / "cuda", to_device, **settings)

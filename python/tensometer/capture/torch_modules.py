@@ -46,9 +46,10 @@ class ModuleCapture:
         self._handles: list[Any] = []
         self._hooked: tuple[bool, bool] = (False, False)
         self._structure: Structure | None = None
+        self._watches_modules = False
         self._calls: Counter[str] = Counter()
         self._passes: Counter[tuple[str, str]] = Counter()
-        self._skipping = self._ran = self._replicas = False
+        self._skipping = self._ran = self._ran_inside = self._replicas = False
         self._channels: set[torch.Size] = set()  # the shapes in a pass of which dimension 1 is channels
         self._last_gradient: tuple[str, Summary] | None = None
         self._awaited: Callable[[object, SummaryTable | None], None] | None = None
@@ -59,7 +60,7 @@ class ModuleCapture:
         """Hook what this step captures: a step that is not captured runs without hooks."""
         self._calls.clear()
         self._passes.clear()
-        self._skipping = self._ran = False
+        self._skipping = self._ran = self._ran_inside = False
         self._awaited = None
         self._sink.after(self._forget_gradient)
         self._modes.begin_step()
@@ -74,8 +75,11 @@ class ModuleCapture:
     def end_step(self, *, trained: bool) -> None:
         """trained: whether the model was, in this step; then hooks that did not run have missed its passes."""
         self._modes.end_step()
-        if trained and not self._ran and self._sink.wants("activations"):
-            self._tell_unseen(["model"], "no hook ran in a step that trained: a compiled function may call the model")
+        if trained and self._sink.wants("activations"):
+            if not self._ran:
+                self._tell_unseen(["model"], "no hook ran in a step that trained: compiled code may call the model")
+            elif self._watches_modules and not self._ran_inside:
+                self._tell_unseen(["model"], "no hook of its modules ran: a CUDA graph may stand for them")
         if self._replicas:
             self._tell_unseen(["model"], "nn.DataParallel runs copies of them; DistributedDataParallel does not")
 
@@ -85,6 +89,7 @@ class ModuleCapture:
             handle.remove()
         self._handles.clear()
         self._hooked = (False, False)
+        self._watches_modules = False
         self._structure = None
 
     def _hook(self, modules: bool, ends: bool) -> None:
@@ -98,6 +103,7 @@ class ModuleCapture:
             return
         self._structure = Structure(self._model, ())
         for name, module in self._visible():
+            self._watches_modules = True
             hook = Hook(partial(self._output, name))
             self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
             if getattr(module, "inplace", False) is True:
@@ -233,7 +239,7 @@ class ModuleCapture:
         if _is_replica(module):
             self._replicas = True
             return
-        self._ran = True
+        self._ran = self._ran_inside = True
         # Watched is every pass, captured the first.
         if not in_backward() and (not self._skipping or self._origin.watching):
             self._sink.guard(partial(self._take_output, name, module, (arguments, keywords), output))

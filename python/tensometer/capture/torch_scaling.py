@@ -63,22 +63,23 @@ class Scaling:
 
     def skipped(self) -> bool:
         """Whether an optimizer that made no step was kept from it: found out, or told by a smaller scale."""
-        if self._scaler is None or self._scale is None:
+        scale = self._known_scale()
+        if self._scaler is None or scale is None:
             return False
-        if isinstance(self._scale, torch.Tensor):
+        if isinstance(scale, torch.Tensor):
             # Its step() was called, of which its update() leaves nothing but new states.
             return self._has_stepped() or (self._states is not None and self._states is not self._known())
-        return self.found_inf() or float(self._scaler.get_scale()) < self._scale
+        return self.found_inf() or float(self._scaler.get_scale()) < scale
 
     def found_inf(self) -> bool:
         """What a scaler knows between its step() and its update(), where some loops have monitor.step()."""
-        return not isinstance(self._scale, torch.Tensor) and any(map(float, self._counts()))
+        return not isinstance(self._known_scale(), torch.Tensor) and any(map(float, self._counts()))
 
     def reader(self) -> Callable[[], Scaled]:
         """What tells of this step when all that was looked at is there."""
         found: list[Scaled] = []
         numbers, overflows = list(self._overflows), list(self._overflows.values())
-        scale, now = self._scale, getattr(self._scaler, "_scale", None)
+        scale, now = self._known_scale(), getattr(self._scaler, "_scale", None)
         if isinstance(scale, torch.Tensor) and isinstance(now, torch.Tensor):
             # update() is behind the copy.
             looked = [*overflows, scale, now, *self._counts()]
@@ -101,6 +102,14 @@ class Scaling:
 
         self._sink.look(overflows, told_of_steps)
         return lambda: found[0] if found else known
+
+    def _known_scale(self) -> "float | torch.Tensor | None":
+        """That of the gradients. A scaler lays its own on a device when it scales its first loss; until then it is a
+        number, which is laid beside it."""
+        now: Any = getattr(self._scaler, "_scale", None)
+        if isinstance(self._scale, float) and on_device(now):
+            self._scale = torch.full_like(now, self._scale)
+        return self._scale
 
     def _has_stepped(self) -> bool:
         stages = [self._known().get(id(one), {}).get("stage") for one in self._optimizers]

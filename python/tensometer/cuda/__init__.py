@@ -9,6 +9,8 @@ from tensometer import _core
 __all__ = ["Availability", "Device", "available"]
 
 _OLDEST = (7, 5)
+# Of CUDA's versions the first whose drivers know images that are compressed for size, as image.cmake has them.
+_COMPRESSED = 12040
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Availability:
 
 
 def _too_old(driver: int, toolkit: int) -> str:
-    """Why a driver does not run what a version of CUDA has compiled: it is of an older major version."""
-    if driver // 1000 >= toolkit // 1000:
+    """Why a driver does not run what a version of CUDA has compiled: it is of an older major version, or does not know
+    images that are compressed as these are."""
+    oldest = max(toolkit // 1000 * 1000, _COMPRESSED)
+    if driver >= oldest:
         return ""
     return (
         f"CUDA {version_words(toolkit)} compiled the kernels, and the driver is of CUDA {version_words(driver)}: "
-        f"a driver of CUDA {toolkit // 1000} or later is needed, or a build with an older nvcc"
+        f"a driver of CUDA {version_words(oldest)} or later is needed, or a build with an older nvcc"
     )
 
 

@@ -74,6 +74,8 @@ def _bench(device: object, seed: int, json: Path | None) -> int:
         measured = bench.run(device, seed)
     except bench.WrongAnswerError as error:
         return _fail(f"--bench: wrong answer: {error}", 1)
+    except RuntimeError as error:  # no memory, or a device that fails
+        return _fail(f"--bench: {error}", 1)
     print(bench.markdown(measured))
     if json is not None:
         json.write_text(bench.as_json(measured), encoding="utf-8")
