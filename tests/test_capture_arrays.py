@@ -26,7 +26,7 @@ class OnGpu:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"shape": self.shape, "typestr": "<f4", "data": (4096, True), "version": 3}
+        return {"shape": self.shape, "typestr": "<f4", "data": (4096, True), "version": 3, "stream": 1}
 
 
 def descend(monitor: Monitor, gradient: Any, weight: Any, steps: int) -> Any:
