@@ -27,8 +27,7 @@ Settings Settings::from_environment() {
       {"devices", &settings.devices},     {"owner", &settings.owner}, {"version", &settings.version},
       {"major", &settings.major},         {"minor", &settings.minor}, {"fail_at", &settings.fail_at},
       {"error", &settings.error},         {"seed", &settings.seed},   {"late", &settings.late},
-      {"capturing", &settings.capturing}, {"adopt", &settings.adopt},
-      {"foreign", &settings.foreign}};
+      {"capturing", &settings.capturing}, {"adopt", &settings.adopt}, {"foreign", &settings.foreign}};
   const char* text = std::getenv("TENSOMETER_FAKE");
   std::istringstream words(text != nullptr ? text : "");
   for (std::string word; words >> word;) {
