@@ -7,6 +7,7 @@ import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,30 @@ def alone(code: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
+
+
+def failures_at_each_call(library: Path, begin: str, tried: str) -> list[int]:
+    """Of each of the first 99 calls of the driver, how often its error was raised by `tried`, which runs twice."""
+    code = f"""{FAKE_TENSOR}
+for at in range(1, 100):
+    if os.fork() == 0:
+        os.environ["TENSOMETER_FAKE"] = f"fail_at={{at}} error=700"
+        driver.reset()
+        failures = 0
+{indent(begin.strip(), " " * 8)}
+        for _ in range(2):
+            try:
+{indent(tried.strip(), " " * 16)}
+            except RuntimeError as error:
+                assert str(error).startswith("cuda: "), error
+                failures += 1
+        print(at, failures, flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, at
+"""
+    told = alone(code, TENSOMETER_LIBCUDA=str(library)).splitlines()
+    assert len(told) == 99
+    return [int(line.split()[1]) for line in told]
 
 
 FAKE_TENSOR = """

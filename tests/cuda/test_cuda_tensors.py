@@ -6,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensometer
-from fake_cuda import DTYPES, FAKE_TENSOR, CudaArray, DLPackArray, Driver, ExchangedArray, alone, wild
+from fake_cuda import (
+    DTYPES,
+    FAKE_TENSOR,
+    CudaArray,
+    DLPackArray,
+    Driver,
+    ExchangedArray,
+    alone,
+    failures_at_each_call,
+    wild,
+)
 from tensometer.tensors import RawTensor
 
 
@@ -259,28 +269,12 @@ def test_without_kernels_the_reason_is_told(fake_library: Path, tmp_path: Path) 
 
 def test_every_driver_call_may_fail(fake_library: Path) -> None:
     """Whichever does, the results before are right, what follows is told, and nothing hangs or dies."""
-    code = f"""{FAKE_TENSOR}
-import os
-for at in range(1, 100):
-    if os.fork() == 0:
-        os.environ["TENSOMETER_FAKE"] = f"fail_at={{at}} error=700"
-        driver.reset()
-        failures = 0
-        for _ in range(2):
-            try:
-                pending = tensometer.summarize_async(array, histogram=True)
-                pending.ready()
-                assert pending.result() == tensometer.summarize(x, histogram=True)
-            except RuntimeError as error:
-                assert str(error).startswith("cuda: "), error
-                failures += 1
-        print(at, failures, flush=True)
-        os._exit(0)
-    assert os.wait()[1] == 0, at
+    tried = """
+pending = tensometer.summarize_async(array, histogram=True)
+pending.ready()
+assert pending.result() == tensometer.summarize(x, histogram=True)
 """
-    told = alone(code, TENSOMETER_LIBCUDA=str(fake_library))
-    failures = [int(line.split()[1]) for line in told.splitlines()]
-    assert len(failures) == 99
+    failures = failures_at_each_call(fake_library, "", tried)
     assert failures[:20] == [2] * 20
     assert failures[-1] == 0
 
