@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cuda/bin_words.hpp"
 #include "summary.hpp"
 
 namespace tensometer::cuda {
@@ -35,19 +36,19 @@ struct Item {
   std::uint32_t tensor, blocks;
 };
 
-// What is known of a tensor in the end. Its bins lie one after another in the table of bins: bin << 48 | count, by the top
-// bits of the float32 pattern, ascending; of one-byte types, by the byte itself.
+// What is known of a tensor in the end. The words of its bins lie one after another in the table of words. Bins are numbered by
+// the top bits of the float32 pattern; of one-byte types, by the byte itself.
 struct Result {
   Summary summary;
   std::uint64_t hash;  // the sum of its blocks'
-  std::uint64_t first_bin, bins;
+  std::uint64_t first_word, words;
 };
 
 // What a finalising launch is given beside the tables.
 template <class Result>
 struct OutputOf {
   Result* results;
-  std::uint64_t* bins;  // `bytes_room` of one-byte types, then histograms'
+  BinWord* words;       // `bytes_room` of one-byte types, then histograms'
   std::uint64_t* used;  // histograms' so far, and those of one-byte types; more than there is room for: some are lost
   std::uint64_t room;   // of all
   std::uint64_t bytes_room;  // for all that one-byte types may have: their summaries are made of them

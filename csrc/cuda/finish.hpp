@@ -1,4 +1,4 @@
-// A tensor's records become one: the fixed merge of the contract, and its counters become bins.
+// A tensor's records become one: the fixed merge of the contract.
 #pragma once
 
 #include "cuda/device.hpp"
@@ -58,35 +58,6 @@ TENSOMETER_DEVICE void merge_records(const Tensor& tensor, Record* records) {
     count = groups + (rest != 0 ? 1 : 0);
   }
   fold_records(records, count);
-}
-
-// The counters that are not zero, ascending, and zeros in their place. bytes: whether they are of a one-byte type.
-template <class Result>
-TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, bool bytes,
-                                 const OutputOf<Result>& output, Result& result, FinishShared& shared) {
-  const std::uint32_t share = size / finish_threads, begin = threadIdx.x * share;
-  std::uint32_t found = 0;
-  for (std::uint32_t i = begin; i < begin + share; ++i) found += counters[i] != 0;
-  shared.found[threadIdx.x] = found;
-  __syncthreads();
-  std::uint32_t before = 0, all = 0;
-  for (unsigned k = 0; k < finish_threads; ++k) {
-    before += k < threadIdx.x ? shared.found[k] : 0;
-    all += shared.found[k];
-  }
-  if (threadIdx.x == 0) {
-    auto* used = reinterpret_cast<unsigned long long*>(output.used) + (bytes ? 1 : 0);
-    shared.first = (bytes ? 0 : output.bytes_room) + atomicAdd(used, static_cast<unsigned long long>(all));
-    result.first_bin = shared.first, result.bins = all;
-  }
-  __syncthreads();
-  std::uint64_t at = shared.first + before;
-  for (std::uint32_t i = begin; i < begin + share; ++i) {
-    if (counters[i] == 0) continue;
-    if (at < output.room) output.bins[at] = static_cast<std::uint64_t>(i) << 48 | counters[i];
-    counters[i] = 0;
-    ++at;
-  }
 }
 
 }  // namespace tensometer::cuda

@@ -3,6 +3,7 @@
 #include "cuda/finish.hpp"
 #include "cuda/item.hpp"
 #include "cuda/pair_item.hpp"
+#include "cuda/take_bins.hpp"
 #include "cuda/uniform.hpp"
 
 namespace tensometer::cuda {
@@ -39,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(finish_threads, 8)
     result.summary = bytes || tensor.count == 0 ? Summary{} : records[tensor.first_record];
     result.hash = hashes[blockIdx.x];
     hashes[blockIdx.x] = 0;
-    result.first_bin = result.bins = 0;
+    result.first_word = result.words = 0;
   }
   if (is_counted(tensor) && tensor.joined == 0) {
     take_bins(tables + tensor.first_counter, counter_count(tensor), bytes, output, result, shared);
@@ -73,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(finish_threads, 8)
   merge_records(tensor, records + tensor.first_record);
   if (threadIdx.x == 0) {
     found.whole = tensor.count == 0 ? PairPart{} : records[tensor.first_record];
-    found.first_bin = found.bins = 0;
+    found.first_word = found.words = 0;
   }
   if (static_cast<HistogramMode>(tensor.histogram) != HistogramMode::none) {
     take_bins(tables + tensor.first_counter, static_cast<std::uint32_t>(counters_of(tensor.resolution)), false, output,

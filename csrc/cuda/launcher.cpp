@@ -142,7 +142,7 @@ std::optional<Ticket> Launcher::submit_any(std::span<const View> views, const Op
         std::move(tables.prepared);  // there again when nothing can fail any more
     const bool is_new = prepared == nullptr;
     if (is_new) {
-      prepared = prepare(views, options, context_->facts().concurrent(), options_.bins_per_tensor,
+      prepared = prepare(views, options, context_->facts().concurrent(), options_.words_per_tensor,
                          [&](const void* data) { return context_->elsewhere(data); });
     }
     Slot& slot = free_slot(*prepared);
@@ -194,11 +194,11 @@ Launcher::Slot& Launcher::free_slot(const Prepared& prepared) {
 }
 
 void Launcher::make_room(const Prepared& prepared, Uploaded& tables, Slot& slot, StreamHandle stream, Room room) {
-  const std::uint64_t usual = std::max(prepared.first_room, bins_seen_);
+  const std::uint64_t usual = std::max(prepared.first_room, words_seen_);
   slot.room = room == Room::most ? prepared.most_room : std::min(usual, prepared.most_room);
   memory_->grow(slot.tables, prepared.tables.size());
   memory_->grow(slot.results, results_at + prepared.result_bytes + prepared.copied_bytes);
-  memory_->grow(slot.bins, slot.room * sizeof(std::uint64_t));
+  memory_->grow(slot.words, slot.room * sizeof(BinWord));
   memory_->grow(tables.tables, prepared.tables.size());
   memory_->grow(records_, prepared.record_bytes);
   memory_->grow(results_, results_at + prepared.result_bytes);
@@ -251,7 +251,7 @@ void Launcher::launch_kernels(const Prepared& prepared, const Uploaded& tables, 
   DevicePointer counters = hashes + prepared.rows * sizeof(std::uint64_t);
   OutputOf<Result> output{};
   output.results = reinterpret_cast<Result*>(static_cast<std::uintptr_t>(results_.pointer + results_at));
-  output.bins = at<std::uint64_t>(slot.bins, 0);
+  output.words = at<BinWord>(slot.words, 0);
   output.used = reinterpret_cast<std::uint64_t*>(static_cast<std::uintptr_t>(results_.pointer));
   output.room = slot.room, output.bytes_room = prepared.bytes_room;
   void* of_first[] = {&rows, &items, &records, &counters, &hashes};
@@ -358,12 +358,12 @@ std::vector<Finished> Launcher::finished(bool waits) {
 Finished Launcher::take(Slot& slot) {
   const FloatEnvironment environment;
   const Prepared& prepared = *slot.prepared;
-  const Answer answer{slot.results.pointer + results_at, at<const std::uint64_t>(slot.bins, 0), slot.room};
+  const Answer answer{slot.results.pointer + results_at, at<const BinWord>(slot.words, 0), slot.room};
   Finished finished{slot.ticket, found_tensors(prepared, answer), found_pairs(prepared, answer),
                     found_pieces(prepared, answer)};
   if (prepared.rows != 0) {
     const std::uint64_t used = prepared.bytes_room + *at<const std::uint64_t>(slot.results, 0);
-    if (used > slot.room) bins_seen_ = std::max(bins_seen_, used + used / 4);
+    if (used > slot.room) words_seen_ = std::max(words_seen_, used + used / 4);
   }
   slot.prepared.reset();
   return finished;

@@ -26,12 +26,12 @@ struct Finished {
   std::vector<ReducedPiece> pieces;
 };
 
-// How many bins a submit has room for: as many as were seen, or as many as there can be.
+// For how many words of bins a submit has room: as many as were seen, or as many as there can be.
 enum class Room { usual, most };
 
 struct LauncherOptions {
-  unsigned slots = 4;                    // submits that may be under way
-  std::uint64_t bins_per_tensor = 1024;  // of a histogram, until more have been seen
+  unsigned slots = 4;                     // submits that may be under way
+  std::uint64_t words_per_tensor = 1024;  // of a histogram, until more have been seen
 };
 
 // One device. Any thread may call; the driver is not touched before the first submit. A failed CUDA call is the end: it
@@ -82,10 +82,10 @@ class Launcher {
     Ticket used = 0;
   };
   struct Slot {
-    Memory::Pinned tables, results, bins;
+    Memory::Pinned tables, results, words;
     EventHandle event = nullptr;
     std::shared_ptr<const Prepared> prepared;  // null: free
-    std::uint64_t room = 0;                    // bins
+    std::uint64_t room = 0;                    // words
     Ticket ticket = 0;
   };
 
@@ -127,7 +127,7 @@ class Launcher {
   EventHandle last_ = nullptr;        // of the last submit: the next one uses the same memory of the device
   std::deque<Slot*> under_way_;       // from the oldest on
   Ticket next_ = 0;
-  std::uint64_t bins_seen_ = 0;  // with some to spare; 0 until there was too little room
+  std::uint64_t words_seen_ = 0;  // with some to spare; 0 until there was too little room
   std::atomic<std::uint64_t> drops_{0};
 };
 

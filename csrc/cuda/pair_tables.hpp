@@ -15,7 +15,7 @@ struct TensorPair {
 // What is known of a pair in the end. The bins are those of the difference, as of Result.
 struct PairFound {
   PairPart whole;
-  std::uint64_t first_bin, bins;
+  std::uint64_t first_word, words;
 };
 
 // A block of a pair; that of its difference, before and after it is finished.

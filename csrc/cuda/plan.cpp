@@ -4,6 +4,7 @@
 #include <bit>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "block.hpp"
 #include "cuda/shared.hpp"
@@ -12,7 +13,7 @@
 namespace tensometer::cuda {
 namespace {
 
-constexpr std::uint64_t count_bits = 48, most_elements = std::uint64_t{1} << 40;
+constexpr std::uint64_t most_elements = std::uint64_t{1} << 40;
 
 std::uint64_t blocks_of(std::uint64_t count) { return (count + block_size - 1) / block_size; }
 
@@ -58,27 +59,31 @@ std::uint64_t cut_into_items(const Tensor& tensor, std::uint32_t index, std::uin
   return groups + (blocks - groups * fold_width);
 }
 
-LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution) {
+LogHistogram histogram_of(std::span<const BinWord> words, unsigned resolution) {
+  // Bins are patterns: positive ones ascend, negative ones follow and descend in value; all-ones exponents are no values.
+  const std::uint32_t half = 1u << (8 + resolution), finite = 255u << resolution;
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> bins;
+  for_each_bin(words, [&](std::uint32_t bin, std::uint64_t count) {
+    if (bin % half < finite) bins.emplace_back(bin, count);
+  });
   LogHistogram histogram;
   histogram.resolution = resolution;
-  // Raw bins are patterns: positive ones ascend, negative ones follow and descend in value; all-ones exponents are no values.
-  const std::uint32_t half = 1u << (8 + resolution), finite = 255u << resolution;
-  const auto split =
-      std::partition_point(bins.begin(), bins.end(), [&](std::uint64_t bin) { return bin >> count_bits < half; });
-  const auto append = [&](std::uint64_t bin, bool negative) {
-    const auto index = static_cast<std::uint32_t>(bin >> count_bits) % half;
-    if (index >= finite) return;
-    histogram.bins.push_back(negative ? half - 1 - index : half + index);
-    histogram.counts.push_back(bin & ((std::uint64_t{1} << count_bits) - 1));
+  const auto append = [&](std::uint32_t bin, std::uint64_t count) {
+    histogram.bins.push_back(bin);
+    histogram.counts.push_back(count);
   };
-  for (auto at = bins.end(); at != split;) append(*--at, true);
-  for (auto at = bins.begin(); at != split; ++at) append(*at, false);
+  const auto split = std::partition_point(bins.begin(), bins.end(), [&](const auto& bin) { return bin.first < half; });
+  for (auto at = bins.end(); at != split;) {
+    --at;
+    append(2 * half - 1 - at->first, at->second);
+  }
+  for (auto at = bins.begin(); at != split; ++at) append(half + at->first, at->second);
   return histogram;
 }
 
-ByteCounts bytes_of(std::span<const std::uint64_t> bins) {
+ByteCounts bytes_of(std::span<const BinWord> words) {
   ByteCounts counts{};
-  for (const std::uint64_t bin : bins) counts[bin >> count_bits] = bin & ((std::uint64_t{1} << count_bits) - 1);
+  for_each_bin(words, [&](std::uint32_t bin, std::uint64_t count) { counts[bin] = count; });
   return counts;
 }
 
@@ -116,16 +121,16 @@ std::uint32_t item_blocks_for(std::span<const TensorView> views, std::uint32_t c
 }
 
 TensorSummary collect(const TensorView& view, const Options& options, const Result& result,
-                      std::span<const std::uint64_t> bins) {
+                      std::span<const BinWord> words) {
   const ElementReader reader(view);
   Partial partial(view.dtype, options);
   partial.blocks = blocks_of(reader.count());
   partial.hash = result.hash;
   partial.order = reader.order();
   if (partial.bytes) {
-    *partial.bytes = bytes_of(bins);
+    *partial.bytes = bytes_of(words);
   } else {
-    if (options.histogram != HistogramMode::none) partial.histogram = histogram_of(bins, options.resolution);
+    if (options.histogram != HistogramMode::none) partial.histogram = histogram_of(words, options.resolution);
     if (reader.count() != 0) partial.fold.push(result.summary);
   }
   return std::move(partial).finish(view.shape);

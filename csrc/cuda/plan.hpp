@@ -45,9 +45,9 @@ Plan plan(std::span<const TensorView> views, const Options& options, std::uint32
 // them if there is enough to do, so that the last ones end together.
 std::uint32_t item_blocks_for(std::span<const TensorView> views, std::uint32_t concurrent);
 
-// The summary of a view, of what the kernels found of it. `bins`: its own.
+// The summary of a view, of what the kernels found of it. `words`: its own.
 TensorSummary collect(const TensorView& view, const Options& options, const Result& result,
-                      std::span<const std::uint64_t> bins);
+                      std::span<const BinWord> words);
 
 // What the plans of tensors, pairs and pieces are made of.
 
@@ -62,8 +62,8 @@ Tensor entry(const TensorView& view, const ElementReader& reader, const Options&
 std::uint64_t cut_into_items(const Tensor& tensor, std::uint32_t index, std::uint32_t item_blocks,
                              std::vector<Item>& items);
 
-// Of raw bins: those of a histogram, and those of a one-byte type.
-LogHistogram histogram_of(std::span<const std::uint64_t> bins, unsigned resolution);
-ByteCounts bytes_of(std::span<const std::uint64_t> bins);
+// Of bins by their numbers: those of a histogram, and those of a one-byte type.
+LogHistogram histogram_of(std::span<const BinWord> words, unsigned resolution);
+ByteCounts bytes_of(std::span<const BinWord> words);
 
 }  // namespace tensometer::cuda

@@ -58,10 +58,9 @@ PairPlan plan(std::span<const PairView> views, const Options& options, std::uint
   return plan;
 }
 
-Compared collect(const PairView& view, const Options& options, const PairFound& found,
-                 std::span<const std::uint64_t> bins) {
+Compared collect(const PairView& view, const Options& options, const PairFound& found, std::span<const BinWord> words) {
   PairResult result;
-  if (options.histogram != HistogramMode::none) result.histogram = histogram_of(bins, options.resolution);
+  if (options.histogram != HistogramMode::none) result.histogram = histogram_of(words, options.resolution);
   result.whole = found.whole;
   Compared compared;
   compared.along_last = found.whole.along_last;

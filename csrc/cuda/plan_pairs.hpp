@@ -36,8 +36,7 @@ struct PairPlan {
 // As plan() of tensors. Throws std::invalid_argument too for pairs that cannot be compared.
 PairPlan plan(std::span<const PairView> views, const Options& options, std::uint32_t item_blocks);
 
-// Of what the kernels found of a pair. `bins`: its own.
-Compared collect(const PairView& view, const Options& options, const PairFound& found,
-                 std::span<const std::uint64_t> bins);
+// Of what the kernels found of a pair. `words`: its own.
+Compared collect(const PairView& view, const Options& options, const PairFound& found, std::span<const BinWord> words);
 
 }  // namespace tensometer::cuda

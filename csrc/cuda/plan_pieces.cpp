@@ -32,7 +32,7 @@ Plan plan(std::span<const PieceView> views, const Options& options, std::uint32_
 }
 
 ReducedPiece collect(const PieceView& view, const Options& options, std::span<const Result> rows,
-                     std::span<const std::uint64_t> bins, const Ends& ends) {
+                     std::span<const BinWord> words, const Ends& ends) {
   ReducedPiece piece;
   piece.cut = view.cut;
   piece.head.assign(ends.head.begin(), ends.head.end());
@@ -42,9 +42,9 @@ ReducedPiece collect(const PieceView& view, const Options& options, std::span<co
     piece.hash += found.hash;
   }
   if (row(view.elements.dtype).lanes == Lanes::table) {
-    piece.bytes = bytes_of(bins);
+    piece.bytes = bytes_of(words);
   } else if (options.histogram != HistogramMode::none) {
-    piece.histogram = histogram_of(bins, options.resolution);
+    piece.histogram = histogram_of(words, options.resolution);
   }
   return piece;
 }

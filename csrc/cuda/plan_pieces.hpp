@@ -25,8 +25,8 @@ Ends ends_of(const PieceView& view);
 // As plan() of tensors: a row for each of runs_of() a piece. Throws TensorError too for elements that lie apart.
 Plan plan(std::span<const PieceView> views, const Options& options, std::uint32_t item_blocks);
 
-// Of what the kernels found of a piece's rows. `bins`: of all its blocks. `ends`: those that were brought.
+// Of what the kernels found of a piece's rows. `words`: of all its blocks. `ends`: those that were brought.
 ReducedPiece collect(const PieceView& view, const Options& options, std::span<const Result> rows,
-                     std::span<const std::uint64_t> bins, const Ends& ends);
+                     std::span<const BinWord> words, const Ends& ends);
 
 }  // namespace tensometer::cuda

@@ -30,21 +30,21 @@ bool is_of_these(const Prepared& prepared, std::span<const View> views, const Op
                     [](const View& a, const View& b) { return same(a, b); });
 }
 
-bool is_table(DType dtype) { return row(dtype).lanes == Lanes::table; }
-
-// Most bins that so many elements can be in.
-std::uint64_t most_bins(std::uint64_t count, const Options& options) {
-  if (options.histogram == HistogramMode::none) return 0;
-  return std::min(count, counters_of(options.resolution));
+// Room for the words of a histogram of so many elements; for `words` of them at first.
+void add_room(std::uint64_t count, std::uint64_t words, Prepared& prepared) {
+  if (prepared.options.histogram == HistogramMode::none) return;
+  const std::uint64_t most = most_words(count, counters_of(prepared.options.resolution));
+  prepared.most_room += most;
+  prepared.first_room += std::min(most, words);
 }
 
-// Room for the bins of so many elements of one tensor; `bins` of a histogram at first.
-void add_room(DType dtype, std::uint64_t count, std::uint64_t bins, Prepared& prepared) {
-  const bool table = is_table(dtype);
-  const std::uint64_t most = table ? std::min(count, byte_counters) : most_bins(count, prepared.options);
+// The same of a tensor, for all of a one-byte type at once.
+void add_room(DType dtype, std::uint64_t count, std::uint64_t words, Prepared& prepared) {
+  if (row(dtype).lanes != Lanes::table) return add_room(count, words, prepared);
+  const std::uint64_t most = most_words(count, byte_counters);
   prepared.most_room += most;
-  prepared.first_room += table ? most : std::min(most, bins);
-  if (table) prepared.bytes_room += most;
+  prepared.first_room += most;
+  prepared.bytes_room += most;
 }
 
 template <class Row>
@@ -86,12 +86,12 @@ void check_all(std::span<const TensorView> tensors, const CheckMemory& check) {
   if (refused) throw TensorError(*refused);
 }
 
-// A result's own bins; nothing if they found no room.
+// A result's own words; nothing if they found no room.
 template <class Result>
-std::optional<std::span<const std::uint64_t>> bins_of(const Result& result, const Answer& answer) {
-  if (result.first_bin + result.bins > answer.room) return std::nullopt;
-  if (result.bins == 0) return std::span<const std::uint64_t>();
-  return std::span(answer.bins + result.first_bin, result.bins);
+std::optional<std::span<const BinWord>> words_of(const Result& result, const Answer& answer) {
+  if (result.first_word + result.words > answer.room) return std::nullopt;
+  if (result.words == 0) return std::span<const BinWord>();
+  return std::span(answer.words + result.first_word, result.words);
 }
 
 Options without_histogram(Options options) {
@@ -102,18 +102,18 @@ Options without_histogram(Options options) {
 }  // namespace
 
 std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, const Options& options,
-                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check) {
+                                        std::uint32_t concurrent, std::uint64_t words, const CheckMemory& check) {
   auto prepared = std::make_shared<Prepared>();
   prepared->options = options;
   put_plan(plan(tensors, options, item_blocks_for(tensors, concurrent)), *prepared);
   check_all(tensors, check);
-  for (const TensorView& view : tensors) add_room(view.dtype, view.count(), bins, *prepared);
+  for (const TensorView& view : tensors) add_room(view.dtype, view.count(), words, *prepared);
   prepared->views = std::vector(tensors.begin(), tensors.end());
   return prepared;
 }
 
 std::shared_ptr<const Prepared> prepare(std::span<const PieceView> pieces, const Options& options,
-                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check) {
+                                        std::uint32_t concurrent, std::uint64_t words, const CheckMemory& check) {
   auto prepared = std::make_shared<Prepared>();
   prepared->options = options;
   std::vector<TensorView> elements;
@@ -121,7 +121,7 @@ std::shared_ptr<const Prepared> prepare(std::span<const PieceView> pieces, const
   put_plan(plan(pieces, options, item_blocks_for(elements, concurrent)), *prepared);
   check_all(elements, check);
   for (const PieceView& piece : pieces) {
-    add_room(piece.elements.dtype, piece.cut.blocks * block_size, bins, *prepared);
+    add_room(piece.elements.dtype, piece.cut.blocks * block_size, words, *prepared);
     const Ends ends = ends_of(piece);
     for (const std::span<const std::byte> end : {ends.head, ends.tail}) {
       prepared->copied.push_back(end);
@@ -133,8 +133,9 @@ std::shared_ptr<const Prepared> prepare(std::span<const PieceView> pieces, const
 }
 
 std::shared_ptr<const Prepared> prepare(std::span<const PairView> pairs, const Options& options,
-                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check) {
+                                        std::uint32_t concurrent, std::uint64_t words, const CheckMemory& check) {
   auto prepared = std::make_shared<Prepared>();
+  prepared->options = options;
   std::vector<TensorView> old_ones;
   for (const PairView& pair : pairs) old_ones.push_back(pair.old_view);
   const PairPlan made = plan(pairs, options, item_blocks_for(old_ones, concurrent));
@@ -143,12 +144,9 @@ std::shared_ptr<const Prepared> prepare(std::span<const PairView> pairs, const O
     check_view(pairs[i].old_view, "old", i, check);
     check_view(pairs[i].new_view, "new", i, check);
     if (pairs[i].last) check_view(*pairs[i].last, "last", i, check);
-    const std::uint64_t most = most_bins(pairs[i].old_view.count(), options);
-    prepared->most_room += most;
-    prepared->first_room += std::min(most, bins);
+    add_room(pairs[i].old_view.count(), words, *prepared);
   }
   prepared->views = std::vector(pairs.begin(), pairs.end());
-  prepared->options = options;
   prepared->record_bytes = made.records * sizeof(PairPart), prepared->result_bytes = pairs.size() * sizeof(PairFound);
   prepared->counters = made.counters, prepared->shared_bytes = made.shared_bytes;
   return prepared;
@@ -174,10 +172,11 @@ std::vector<Found> found_tensors(const Prepared& prepared, const Answer& answer)
   for (std::size_t i = 0; i < views->size(); ++i) {
     const Result& result = reinterpret_cast<const Result*>(answer.results)[i];
     const TensorView& view = (*views)[i];
-    const auto bins = bins_of(result, answer);
+    const auto words = words_of(result, answer);
     const Options& options = prepared.options;
     all.push_back(
-        {bins ? collect(view, options, result, *bins) : collect(view, without_histogram(options), result, {}), !bins});
+        {words ? collect(view, options, result, *words) : collect(view, without_histogram(options), result, {}),
+         !words});
   }
   return all;
 }
@@ -189,11 +188,11 @@ std::vector<Compared> found_pairs(const Prepared& prepared, const Answer& answer
   all.reserve(views->size());
   for (std::size_t i = 0; i < views->size(); ++i) {
     const PairFound& found = reinterpret_cast<const PairFound*>(answer.results)[i];
-    const auto bins = bins_of(found, answer);
+    const auto words = words_of(found, answer);
     const Options& options = prepared.options;
-    all.push_back(bins ? collect((*views)[i], options, found, *bins)
-                       : collect((*views)[i], without_histogram(options), found, {}));
-    all.back().bins_lost = !bins;
+    all.push_back(words ? collect((*views)[i], options, found, *words)
+                        : collect((*views)[i], without_histogram(options), found, {}));
+    all.back().bins_lost = !words;
   }
   return all;
 }
@@ -213,8 +212,8 @@ std::vector<ReducedPiece> found_pieces(const Prepared& prepared, const Answer& a
       copied += end->size();
     }
     // Those of all rows are at the first.
-    const auto bins = rows.empty() ? std::span<const std::uint64_t>() : bins_of(rows.front(), answer).value();
-    all.push_back(collect(view, prepared.options, rows, bins, ends));
+    const auto words = rows.empty() ? std::span<const BinWord>() : words_of(rows.front(), answer).value();
+    all.push_back(collect(view, prepared.options, rows, words, ends));
   }
   return all;
 }

@@ -31,7 +31,7 @@ struct Prepared {
   std::size_t record_bytes = 0, result_bytes = 0;  // of all
   std::uint64_t counters = 0;
   std::uint32_t shared_bytes = 0;
-  std::uint64_t first_room = 0, most_room = 0;     // bins
+  std::uint64_t first_room = 0, most_room = 0;     // words of bins
   std::uint64_t bytes_room = 0;                    // of them those of one-byte types
   std::vector<std::span<const std::byte>> copied;  // memory that comes back as it is, behind the results
   std::size_t copied_bytes = 0;
@@ -46,23 +46,23 @@ struct Prepared {
 // Says why a tensor's memory may not be read, as "is not in ..."; nothing if it may.
 using CheckMemory = std::function<std::string(const void* data)>;
 
-// concurrent: thread blocks that run at a time. bins: of a histogram, for which there is room at first. Throw as plan() does.
+// concurrent: thread blocks that run at a time. words: of a histogram, for which there is room at first. Throw as plan() does.
 std::shared_ptr<const Prepared> prepare(std::span<const TensorView> tensors, const Options& options,
-                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check);
+                                        std::uint32_t concurrent, std::uint64_t words, const CheckMemory& check);
 std::shared_ptr<const Prepared> prepare(std::span<const PairView> pairs, const Options& options,
-                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check);
+                                        std::uint32_t concurrent, std::uint64_t words, const CheckMemory& check);
 std::shared_ptr<const Prepared> prepare(std::span<const PieceView> pieces, const Options& options,
-                                        std::uint32_t concurrent, std::uint64_t bins, const CheckMemory& check);
+                                        std::uint32_t concurrent, std::uint64_t words, const CheckMemory& check);
 
 // Whether it is what these would be prepared to.
 bool is_of(const Prepared& prepared, std::span<const TensorView> tensors, const Options& options);
 bool is_of(const Prepared& prepared, std::span<const PairView> pairs, const Options& options);
 bool is_of(const Prepared& prepared, std::span<const PieceView> pieces, const Options& options);
 
-// Where a device's answer lies, and how many bins there was room for.
+// Where a device's answer lies, and for how many words there was room.
 struct Answer {
   const std::byte* results;
-  const std::uint64_t* bins;
+  const BinWord* words;
   std::uint64_t room;
 };
 // Nothing if it is of others.

@@ -8,7 +8,7 @@
 
 namespace tensometer::cuda {
 
-inline constexpr unsigned reduce_warps = reduce_threads / 32;
+inline constexpr unsigned reduce_warps = reduce_threads / 32, finish_warps = finish_threads / 32;
 
 // A block, before and after it is finished.
 union Slot {
@@ -48,7 +48,7 @@ TENSOMETER_DEVICE std::uint32_t* counters_behind(Shared& shared) {
 
 // Of one that finishes.
 struct FinishShared {
-  std::uint32_t found[finish_threads];
+  std::uint32_t found[finish_warps];
   std::uint64_t first;
 };
 

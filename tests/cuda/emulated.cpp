@@ -7,13 +7,15 @@
 namespace tensometer::cuda {
 namespace {
 
+constexpr std::uint64_t most_words_a_bin = 5;
+
 // What the kernels leave of a plan of tensors or pieces.
 struct Left {
   std::vector<Result> results;
-  std::vector<std::uint64_t> bins;
+  std::vector<BinWord> words;
 
-  std::span<const std::uint64_t> bins_of(std::size_t row) const {
-    return std::span(bins).subspan(results[row].first_bin, results[row].bins);
+  std::span<const BinWord> words_of(std::size_t row) const {
+    return std::span(words).subspan(results[row].first_word, results[row].words);
   }
 };
 
@@ -21,7 +23,7 @@ Left launch(const Plan& all, const Emulated& how) {
   std::vector<Summary> records(all.records);
   std::vector<unsigned long long> counters(all.counters);
   std::vector<std::uint64_t> hashes(all.tensors.size());
-  Left left{std::vector<Result>(all.tensors.size()), std::vector<std::uint64_t>(all.counters)};
+  Left left{std::vector<Result>(all.tensors.size()), std::vector<BinWord>(most_words_a_bin * all.counters)};
   std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};
@@ -29,8 +31,9 @@ Left launch(const Plan& all, const Emulated& how) {
     tensometer_reduce(all.tensors.data(), all.items.data(), records.data(), counters.data(), hashes.data());
   });
   std::uint64_t bytes_room = 0;
-  for (const Tensor& tensor : all.tensors) bytes_room += is_bytes(tensor) && tensor.joined == 0 ? byte_counters : 0;
-  const Output output{left.results.data(), left.bins.data(), used, left.bins.size(), bytes_room};
+  for (const Tensor& tensor : all.tensors)
+    bytes_room += is_bytes(tensor) && tensor.joined == 0 ? most_words_a_bin * byte_counters : 0;
+  const Output output{left.results.data(), left.words.data(), used, left.words.size(), bytes_room};
   grid.blocks = static_cast<unsigned>(all.tensors.size()), grid.threads = finish_threads;
   grid.shared_bytes = sizeof(FinishShared);
   emulation::launch(
@@ -48,7 +51,7 @@ std::vector<TensorSummary> emulate(const std::vector<TensorView>& views, const O
   const Left left = launch(plan(views, options, how.item_blocks), how);
   std::vector<TensorSummary> summaries;
   for (std::size_t i = 0; i < views.size(); ++i) {
-    summaries.push_back(collect(views[i], options, left.results[i], left.bins_of(i)));
+    summaries.push_back(collect(views[i], options, left.results[i], left.words_of(i)));
   }
   return summaries;
 }
@@ -61,8 +64,8 @@ std::vector<ReducedPiece> emulate_pieces(const std::vector<PieceView>& views, co
   std::size_t row = 0;
   for (const PieceView& view : views) {
     const auto rows = std::span(left.results).subspan(row, runs_of(view.cut).size());
-    const auto bins = rows.empty() ? std::span<const std::uint64_t>() : left.bins_of(row);
-    pieces.push_back(collect(view, options, rows, bins, ends_of(view)));
+    const auto words = rows.empty() ? std::span<const BinWord>() : left.words_of(row);
+    pieces.push_back(collect(view, options, rows, words, ends_of(view)));
     row += rows.size();
   }
   return pieces;
@@ -74,13 +77,13 @@ std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Op
   std::vector<PairPart> records(all.records);
   std::vector<unsigned long long> counters(all.counters);
   std::vector<PairFound> results(views.size());
-  std::vector<std::uint64_t> bins(all.counters);
+  std::vector<BinWord> words(most_words_a_bin * all.counters);
   std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};
   emulation::launch(grid,
                     [&] { tensometer_compare(all.pairs.data(), all.items.data(), records.data(), counters.data()); });
-  const OutputOf<PairFound> output{results.data(), bins.data(), used, bins.size(), 0};
+  const OutputOf<PairFound> output{results.data(), words.data(), used, words.size(), 0};
   grid.blocks = static_cast<unsigned>(views.size()), grid.threads = finish_threads;
   grid.shared_bytes = sizeof(FinishShared);
   emulation::launch(grid, [&] { tensometer_finish_pairs(all.pairs.data(), records.data(), counters.data(), output); });
@@ -90,9 +93,35 @@ std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Op
   std::vector<Compared> compared;
   for (std::size_t i = 0; i < views.size(); ++i) {
     compared.push_back(
-        collect(views[i], options, results[i], std::span(bins).subspan(results[i].first_bin, results[i].bins)));
+        collect(views[i], options, results[i], std::span(words).subspan(results[i].first_word, results[i].words)));
   }
   return compared;
+}
+
+Taken emulate_taking(const std::vector<Counted>& all, std::uint64_t room, std::uint64_t bytes_room,
+                     const Emulated& how) {
+  std::vector<Tensor> tensors;
+  std::vector<unsigned long long> counters;
+  for (const Counted& one : all) {
+    Tensor tensor{};
+    tensor.dtype = static_cast<std::uint8_t>(one.dtype);
+    tensor.histogram = static_cast<std::uint8_t>(HistogramMode::full);
+    tensor.resolution = static_cast<std::uint8_t>(one.resolution);
+    tensor.first_counter = counters.size();
+    tensors.push_back(tensor);
+    counters.insert(counters.end(), one.counters.begin(), one.counters.end());
+  }
+  std::vector<std::uint64_t> hashes(all.size());
+  Taken taken{std::vector<Result>(all.size()), std::vector<BinWord>(room)};
+  std::uint64_t used[2] = {0, 0};
+  const Output output{taken.results.data(), taken.words.data(), used, room, bytes_room};
+  const emulation::Launch grid{static_cast<unsigned>(all.size()), finish_threads, sizeof(FinishShared), how.schedule,
+                               how.seed};
+  emulation::launch(grid, [&] { tensometer_finish(tensors.data(), nullptr, counters.data(), hashes.data(), output); });
+  for (const unsigned long long count : counters) {
+    if (count != 0) throw emulation::EmulationError("counters are not zero behind a launch");
+  }
+  return taken;
 }
 
 }  // namespace tensometer::cuda

@@ -25,4 +25,17 @@ std::vector<ReducedPiece> emulate_pieces(const std::vector<PieceView>& views, co
 // The same of pairs.
 std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Options& options, const Emulated& how);
 
+// Counters of a tensor, and what a finishing launch with so much room makes of those of many.
+struct Counted {
+  DType dtype;
+  unsigned resolution;
+  std::vector<unsigned long long> counters;
+};
+struct Taken {
+  std::vector<Result> results;
+  std::vector<BinWord> words;
+};
+Taken emulate_taking(const std::vector<Counted>& all, std::uint64_t room, std::uint64_t bytes_room,
+                     const Emulated& how);
+
 }  // namespace tensometer::cuda

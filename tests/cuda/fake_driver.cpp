@@ -107,8 +107,8 @@ std::function<void()> bound(FunctionHandle function, void** parameters) {
   }
 }
 
-// How many bins a finishing kernel has stored in the host's memory, to be asked when it has run.
-std::function<std::uint64_t()> stored_bins(FunctionHandle function, void** parameters) {
+// How many words of bins a finishing kernel has stored in the host's memory, to be asked when it has run.
+std::function<std::uint64_t()> stored_words(FunctionHandle function, void** parameters) {
   const auto number = reinterpret_cast<std::uintptr_t>(function);
   if (number != 2 && number != 4) return [] { return std::uint64_t{0}; };
   Output output;  // of pairs the same, but for what results are
@@ -239,9 +239,9 @@ EXPORTED Status cuLaunchKernel(FunctionHandle function, unsigned x, unsigned y, 
     const tensometer::emulation::Launch grid{x, threads, shared, tensometer::emulation::Schedule::random,
                                              device.random()};
     device.enqueue(stream,
-                   {[&device, grid, kernel = bound(function, parameters), bins = stored_bins(function, parameters)] {
+                   {[&device, grid, kernel = bound(function, parameters), words = stored_words(function, parameters)] {
                       tensometer::emulation::launch(grid, kernel);
-                      device.counts["bytes to the host"] += bins() * sizeof(std::uint64_t);
+                      device.counts["bytes to the host"] += words() * sizeof(BinWord);
                     },
                     {}});
     return 0u;

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCK, FOLD = 4096, 64
 REDUCE_THREADS, FINISH_THREADS = 256, 128
 SHARED_RESOLUTION = 3
+WORDS = 5  # that a bin takes at most
 
 TENSOR = np.dtype(
     [("data", "u8"), ("count", "u8"), ("extent", "u8", 4), ("stride", "i8", 4)]
@@ -30,8 +31,8 @@ SUMMARY = np.dtype(
     + [(name, "i8") for name in ("exponent", "integer_min", "integer_max")],
     align=True,
 )
-RESULT = np.dtype([("summary", SUMMARY), ("hash", "u8"), ("first_bin", "u8"), ("bins", "u8")], align=True)
-OUTPUT = np.dtype([("results", "u8"), ("bins", "u8"), ("used", "u8"), ("room", "u8"), ("bytes_room", "u8")], align=True)
+RESULT = np.dtype([("summary", SUMMARY), ("hash", "u8"), ("first_word", "u8"), ("words", "u8")], align=True)
+OUTPUT = np.dtype([("results", "u8"), ("words", "u8"), ("used", "u8"), ("room", "u8"), ("bytes_room", "u8")], align=True)
 TENSOR_PAIR = np.dtype([("tensors", TENSOR, 2), ("last", "u8")], align=True)
 PAIR_TOTALS = np.dtype(
     [(name, "u8") for name in ("equal", "nonfinite")]
@@ -44,7 +45,7 @@ UNIFORM = np.dtype(
     [("tensor", TENSOR), ("edges", "u8"), ("counts", "u8"), ("per_unit", "f8"), ("bins", "u4"), ("stride", "u4")],
     align=True,
 )
-PAIR_FOUND = np.dtype([("whole", PAIR_PART), ("first_bin", "u8"), ("bins", "u8")], align=True)
+PAIR_FOUND = np.dtype([("whole", PAIR_PART), ("first_word", "u8"), ("words", "u8")], align=True)
 TABLES = {"Tensor": TENSOR, "Item": ITEM, "Summary": SUMMARY, "Result": RESULT, "Output": OUTPUT}
 TABLES |= {
     "Uniform": UNIFORM,
@@ -116,6 +117,22 @@ class Found:
     records: Array
 
 
+def bins_of(words: list[int]) -> dict[int, int]:
+    """Bins and their counts, of words as csrc/cuda/bin_words.hpp has them."""
+    bins: dict[int, int] = {}
+    bin = i = 0
+    while i < len(words):
+        if words[i] == 0:
+            bin, i = words[i + 1], i + 2
+        assert bin > max(bins, default=-1), "bins do not ascend"
+        last = next(k for k in range(i, len(words)) if words[k] < 1 << 15)
+        groups = [word % (1 << 15) for word in words[i : last + 1]]
+        bins[bin] = sum(group << 15 * k for k, group in enumerate(groups))
+        assert groups[-1] != 0, "a count ends with nothing"
+        bin, i = bin + 1, last + 1
+    return bins
+
+
 class Launcher:
     """Both kernels of a module; keeps which of their instructions ran."""
 
@@ -162,7 +179,7 @@ class Launcher:
         self.memory.flags[:] = 0
         tensors, items, count, counters, shared = self.plan(inputs, item_blocks)
         memory = self.memory
-        bytes_room = 256 * sum(each.name in self.layout.tables for each in inputs)
+        bytes_room = WORDS * 256 * sum(each.name in self.layout.tables for each in inputs)
         at = {
             "tensors": memory.place(tensors),
             "items": memory.place(items),
@@ -170,14 +187,14 @@ class Launcher:
             "tables": memory.place(np.zeros(max(counters, 1), np.uint64), writable=True),
             "hashes": memory.place(np.zeros(len(inputs), np.uint64), writable=True),
             "results": memory.place(np.zeros(len(inputs), RESULT), writable=True),
-            "bins": memory.place(np.zeros(max(counters, 1), np.uint64), writable=True),
+            "words": memory.place(np.zeros(max(WORDS * counters, 1), np.uint16), writable=True),
             "used": memory.place(np.zeros(2, np.uint64), writable=True),
         }
         given = np.array([at[name] for name in ("tensors", "items", "records", "tables", "hashes")], np.uint64)
         self.reduce.launch(len(items), self.layout.sizes["sizeof(Shared)"] + 4 * shared, given.tobytes())
         records = memory.take(at["records"], SUMMARY, count)
         given = np.array([at[name] for name in ("tensors", "records", "tables", "hashes")], np.uint64)
-        output = np.array((at["results"], at["bins"], at["used"], max(counters, 1), bytes_room), OUTPUT)
+        output = np.array((at["results"], at["words"], at["used"], WORDS * counters, bytes_room), OUTPUT)
         shared_bytes = self.layout.sizes["sizeof(FinishShared)"]
         self.finish.launch(len(inputs), shared_bytes, given.tobytes() + output.tobytes())
         assert not memory.take(at["tables"], np.uint64, counters).any(), "counters are left behind"
@@ -186,14 +203,11 @@ class Launcher:
 
     def _found(self, tensors: Array, records: Array, at: dict[str, int], counters: int) -> list[Found]:
         results = self.memory.take(at["results"], RESULT, len(tensors))
-        bins = self.memory.take(at["bins"], np.uint64, max(counters, 1)).tolist()
+        words = self.memory.take(at["words"], np.uint16, WORDS * counters).tolist()
         ends = [*tensors["first_record"][1:].tolist(), len(records)]
         found = []
         for tensor, result, end in zip(tensors, results, ends, strict=True):
-            first = int(result["first_bin"])
-            own = bins[first : first + int(result["bins"])]
-            counted = {word >> 48: word & ((1 << 48) - 1) for word in own}
-            assert list(counted) == sorted(counted), "bins do not ascend"
+            counted = bins_of(words[int(result["first_word"]) :][: int(result["words"])])
             mine = records[int(tensor["first_record"]) : end]
             found.append(Found(result["summary"], int(result["hash"]), counted, mine))
         return found

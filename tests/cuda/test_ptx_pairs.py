@@ -18,7 +18,9 @@ from ptx_launch import (
     REDUCE_THREADS,
     SUMMARY,
     TENSOR_PAIR,
+    WORDS,
     Layout,
+    bins_of,
 )
 from ptx_memory import Array
 from samples import sample
@@ -77,17 +79,18 @@ class PairLauncher:
             memory.place(np.zeros(counters, np.uint64), writable=True),
         ]
         results = memory.place(np.zeros(1, PAIR_FOUND), writable=True)
-        bins, used = (memory.place(np.zeros(n, np.uint64), writable=True) for n in (counters, 1))
+        words = memory.place(np.zeros(WORDS * counters, np.uint16), writable=True)
+        used = memory.place(np.zeros(1, np.uint64), writable=True)
         shared = sizes["sizeof(PairShared)"] + 4 * counters
         self.compare.launch(1, shared, np.array(at, np.uint64).tobytes())
-        output = np.array((results, bins, used, counters, 0), OUTPUT)
+        output = np.array((results, words, used, WORDS * counters, 0), OUTPUT)
         rest = np.array([at[0], at[2], at[3]], np.uint64)
         self.finish.launch(1, sizes["sizeof(FinishShared)"], rest.tobytes() + output.tobytes())
         assert not memory.take(at[3], np.uint64, counters).any(), "counters are left behind"
         found = memory.take(results, PAIR_FOUND, 1)[0]
-        words = memory.take(bins, np.uint64, counters)[: int(found["bins"])].tolist()
+        bins = bins_of(memory.take(words, np.uint16, int(found["words"])).tolist())
         last = None if given.last is None else memory.take(int(pair["last"][0]), given.last.dtype, given.old.size)
-        return PairOutput(found["whole"], {word >> 48: word & ((1 << 48) - 1) for word in words}, last)
+        return PairOutput(found["whole"], bins, last)
 
 
 @pytest.fixture(scope="module")

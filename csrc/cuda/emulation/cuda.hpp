@@ -45,12 +45,15 @@ __attribute__((always_inline)) inline T __shfl_xor_sync(unsigned mask, T value, 
 __attribute__((always_inline)) inline void __syncwarp(unsigned mask = 0xffffffffu) {
   tensometer::emulation::shuffle(tensometer::emulation::Meeting::warp, mask, std::uint32_t{0}, 0);
 }
-__attribute__((always_inline)) inline bool __any_sync(unsigned mask, bool value) {
-  return tensometer::emulation::shuffle(tensometer::emulation::Meeting::any, mask, std::uint32_t{value}, 0) != 0;
+__attribute__((always_inline)) inline unsigned __ballot_sync(unsigned mask, bool value) {
+  const std::uint32_t vote = static_cast<std::uint32_t>(value) << threadIdx.x % 32;
+  return tensometer::emulation::shuffle(tensometer::emulation::Meeting::ballot, mask, vote, 0);
 }
 __attribute__((always_inline)) inline void __syncthreads() {
   tensometer::emulation::shuffle(tensometer::emulation::Meeting::block, 0xffffffffu, std::uint32_t{0}, 0);
 }
+
+inline int __popc(unsigned x) { return std::popcount(x); }
 
 template <class T>
 inline T atomicAdd(T* place, T value) {

@@ -34,7 +34,7 @@ thread_local Thread* running = nullptr;
 
 const char* name_of(Meeting kind) {
   constexpr const char* names[] = {"__shfl_sync", "__shfl_down_sync", "__shfl_xor_sync",
-                                   "__syncwarp",  "__any_sync",       "__syncthreads"};
+                                   "__syncwarp",  "__ballot_sync",    "__syncthreads"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -119,20 +119,21 @@ class Block {
   void exchange(std::size_t i) {
     const std::size_t first = warp_of(i);
     const unsigned mask = threads_[i].mask;
-    std::uint64_t any = 0;
-    for (unsigned k = 0; k < warp_size; ++k) any |= mask >> k & 1u ? threads_[first + k].value : 0;
+    std::uint64_t votes = 0;
+    for (unsigned k = 0; k < warp_size; ++k) votes |= mask >> k & 1u ? threads_[first + k].value : 0;
     for (unsigned k = 0; k < warp_size; ++k) {
       if ((mask >> k & 1u) == 0) continue;
       Thread& thread = threads_[first + k];
       const unsigned from = thread.kind == Meeting::shuffle_down  ? k + thread.lane
                             : thread.kind == Meeting::shuffle_xor ? k ^ thread.lane
                                                                   : thread.lane;
+      const bool voted = thread.kind == Meeting::ballot;
       // A lane beyond the warp keeps its own; of one that is not named nobody knows what comes.
       const bool own = from >= warp_size || thread.kind == Meeting::warp;
-      if (!own && thread.kind != Meeting::any && (mask >> from & 1u) == 0) {
+      if (!own && !voted && (mask >> from & 1u) == 0) {
         fail(thread, std::string(name_of(thread.kind)) + ": it reads a lane that is not named");
       }
-      thread.received = thread.kind == Meeting::any ? any : own ? thread.value : threads_[first + from].value;
+      thread.received = voted ? votes : own ? thread.value : threads_[first + from].value;
     }
     for (unsigned k = 0; k < warp_size; ++k) {
       if (mask >> k & 1u) threads_[first + k].waiting = false;

@@ -22,7 +22,7 @@ struct Here {
 const Here& here();
 
 // What threads wait for each other at.
-enum class Meeting : std::uint8_t { shuffle, shuffle_down, shuffle_xor, warp, any, block };
+enum class Meeting : std::uint8_t { shuffle, shuffle_down, shuffle_xor, warp, ballot, block };
 
 // Waits until all that are named in `mask` (of a block barrier: all threads) have come to the same place; what another lane
 // brought, by the kind of meeting.

@@ -1,0 +1,79 @@
+// A tensor's counters become its bins.
+#pragma once
+
+#include "cuda/bin_words.hpp"
+#include "cuda/shared.hpp"
+#include "cuda/warp.hpp"
+
+namespace tensometer::cuda {
+
+// Where a lane's bin goes among the words of those of its warp. A run ends with the last lane, for no warp knows of another's.
+struct PlacedBin {
+  bool begins;                // a run
+  std::uint32_t words;        // of the bin
+  std::uint32_t before, all;  // words of lanes before this one, and of all
+};
+
+TENSOMETER_DEVICE PlacedBin place_bin(std::uint64_t count, unsigned lane) {
+  const unsigned filled = __ballot_sync(whole_warp, count != 0), below = (1u << lane) - 1;
+  PlacedBin placed{};
+  placed.begins = count != 0 && (lane == 0 || (filled >> (lane - 1) & 1) == 0);
+  placed.words = words_of(count) + (placed.begins ? run_words : 0);
+#pragma unroll
+  for (unsigned bit = 0; bit < 3; ++bit) {
+    const unsigned lanes = __ballot_sync(whole_warp, (placed.words >> bit & 1) != 0);
+    placed.before += static_cast<std::uint32_t>(__popc(lanes & below)) << bit;
+    placed.all += static_cast<std::uint32_t>(__popc(lanes)) << bit;
+  }
+  return placed;
+}
+
+TENSOMETER_DEVICE void write_bin(BinWord* words, std::uint32_t bin, std::uint64_t count, bool begins) {
+  if (begins) {
+    *words++ = 0;
+    *words++ = static_cast<BinWord>(bin);
+  }
+#pragma unroll 1
+  for (; count > group_mask; count >>= group_bits) *words++ = static_cast<BinWord>(count | (group_mask + 1));
+  *words = static_cast<BinWord>(count);
+}
+
+// The counters that are not zero, and zeros in their place. bytes: whether they are of a one-byte type. Each warp takes a part of
+// them, 32 at a time, once to know how many words there are and once to write them.
+template <class Result>
+TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, bool bytes,
+                                 const OutputOf<Result>& output, Result& result, FinishShared& shared) {
+  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const std::uint32_t share = size / finish_warps, begin = warp * share;
+  std::uint32_t found = 0;
+#pragma unroll 1
+  for (std::uint32_t i = begin; i < begin + share; i += 32) found += place_bin(counters[i + lane], lane).words;
+  found = add_warp(found);
+  if (lane == 0) shared.found[warp] = found;
+  __syncthreads();
+  std::uint32_t before = 0, all = 0;
+  for (unsigned k = 0; k < finish_warps; ++k) {
+    before += k < warp ? shared.found[k] : 0;
+    all += shared.found[k];
+  }
+  if (threadIdx.x == 0) {
+    auto* used = reinterpret_cast<unsigned long long*>(output.used) + (bytes ? 1 : 0);
+    shared.first = (bytes ? 0 : output.bytes_room) + atomicAdd(used, static_cast<unsigned long long>(all));
+    result.first_word = shared.first, result.words = all;
+  }
+  __syncthreads();
+  const bool fits = shared.first + all <= output.room;
+  BinWord* words = output.words + shared.first + before;
+#pragma unroll 1
+  for (std::uint32_t i = begin; i < begin + share; i += 32) {
+    const std::uint64_t count = counters[i + lane];
+    const PlacedBin placed = place_bin(count, lane);
+    if (count != 0) {
+      if (fits) write_bin(words + placed.before, i + lane, count, placed.begins);
+      counters[i + lane] = 0;
+    }
+    words += placed.all;
+  }
+}
+
+}  // namespace tensometer::cuda
