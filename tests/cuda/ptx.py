@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from ptx_memory import ATOMIC, POISON, READ, READABLE, SHARED_FIRST, WRITABLE, WRITE, Array, Memory, PtxError
+from ptx_memory import ATOMIC, CELL, POISON, READ, READABLE, SHARED_FIRST, WRITABLE, WRITE, Array, Memory, PtxError
 from ptx_moves import make
 from ptx_operations import DTYPES, Mask, Run
 from ptx_parse import WIDTHS, Entry, Instruction, Module, parse
@@ -181,8 +181,8 @@ class Kernel:
         address, width, memory = self._address(names[1]), WIDTHS[kind], self.memory
         size = width * len(targets)
         words = memory.words[width]
-        used = [cell for cell in range((size + 3) // 4) if instruction.used_bytes >> 4 * cell & 15]
-        cells = np.array(used)
+        used = instruction.used_bytes
+        cells = np.array([cell for cell in range(-(-size // CELL)) if used >> CELL * cell & (1 << CELL) - 1])
 
         def run(mask: Mask) -> None:
             threads = self._of(mask)
@@ -200,7 +200,7 @@ class Kernel:
         sources = [self.source(name, kind) for name in self._vector(match, names[1])]
         address, width, memory = self._address(names[0]), WIDTHS[kind], self.memory
         size = width * len(sources)
-        cells = np.arange((size + 3) // 4)
+        cells = np.arange(-(-size // CELL))
 
         def run(mask: Mask) -> None:
             threads = self._of(mask)
@@ -223,7 +223,7 @@ class Kernel:
         if len(given) != (2 if name == "cas" else 1) or (name in ("min", "max", "add") and kind[0] == "b"):
             raise PtxError("another number or type of operands")
         width, memory, read = WIDTHS[kind], self.memory, self.mentioned[names[0]] > 1
-        words, cells = memory.words[width].view(DTYPES[kind]), np.arange(WIDTHS[kind] // 4)
+        words, cells = memory.words[width].view(DTYPES[kind]), np.arange(WIDTHS[kind] // CELL)
 
         def run(mask: Mask) -> None:
             threads = self._of(mask)

@@ -32,7 +32,9 @@ SUMMARY = np.dtype(
     align=True,
 )
 RESULT = np.dtype([("summary", SUMMARY), ("hash", "u8"), ("first_word", "u8"), ("words", "u8")], align=True)
-OUTPUT = np.dtype([("results", "u8"), ("words", "u8"), ("used", "u8"), ("room", "u8"), ("bytes_room", "u8")], align=True)
+OUTPUT = np.dtype(
+    [("results", "u8"), ("words", "u8"), ("used", "u8"), ("room", "u8"), ("bytes_room", "u8")], align=True
+)
 TENSOR_PAIR = np.dtype([("tensors", TENSOR, 2), ("last", "u8")], align=True)
 PAIR_TOTALS = np.dtype(
     [(name, "u8") for name in ("equal", "nonfinite")]

@@ -11,6 +11,7 @@ BASE = 0x7F40_0000_0000
 GUARD = 256  # between two buffers, at the least
 SHARED_FIRST = 1024  # where dynamic shared memory begins in its own space: null is no address of it
 POISON = 0xA5
+CELL = 2  # bytes, of which it is known who used them last
 READABLE, WRITABLE, SHARED = 1, 2, 4
 READ, WRITE, ATOMIC = 0, 1, 2
 _VERBS = ("read", "wrote", "changed atomically")
@@ -24,14 +25,14 @@ class PtxError(Exception):
 
 
 class Races:
-    """Who last read, wrote and atomically changed each cell of 4 bytes.
+    """Who last read, wrote and atomically changed each cell.
 
     Two accesses of which one writes are ordered by program order, by a barrier of the warp or by one of the block.
     Threads that share a cell but not a byte of it are taken for a race: the kernels have none.
     """
 
     def __init__(self, size: int) -> None:
-        self.last = np.full((3, 5, size // 4), _NOBODY, np.int32)
+        self.last = np.full((3, 5, size // CELL), _NOBODY, np.int32)
         self.block = self.block_epoch = 0
         self.warp_epoch = np.zeros(32, np.int32)
 
@@ -39,7 +40,7 @@ class Races:
         """A thread block begins, whose shared memory lies there."""
         self.block, self.block_epoch = block, 0
         self.warp_epoch[:] = 0
-        self.last[:, _BLOCK, first // 4 : (end + 3) // 4] = _NOBODY
+        self.last[:, _BLOCK, first // CELL : -(-end // CELL)] = _NOBODY
 
     def note(self, kind: int, cells: Array, threads: Array) -> None:
         """An access of so many cells, each by one thread."""
@@ -106,7 +107,7 @@ class Memory:
 
     def launch(self, shared_size: int) -> None:
         """A kernel begins: all that was done before is ordered before it."""
-        self.races.last[:, _BLOCK] = _NOBODY
+        self.races.last[:, _BLOCK, : -(-self.used // CELL)] = _NOBODY
         if SHARED_FIRST + shared_size > self.window:
             raise PtxError(f"{shared_size} bytes of shared memory are too many")
         self.flags[: self.window] = 0
@@ -140,5 +141,5 @@ class Memory:
         """An access of each thread: the cells so many after its offset, of memory that is written at all."""
         kept = self.flags[offsets] & WRITABLE != 0
         if kept.any():
-            each = (offsets[kept] // 4)[:, None] + cells
+            each = (offsets[kept] // CELL)[:, None] + cells
             self.races.note(kind, each.ravel(), np.repeat(threads[kept], cells.size))
