@@ -71,7 +71,7 @@ struct Tally {
   using Lane = LaneOf<T>;
   static constexpr bool packed = sizeof(T) == 2 && has_packed_extremes;
   Lane sum[Pack<T>::elements], squares[Pack<T>::elements], magnitudes[Pack<T>::elements];
-  Lane low = static_cast<Lane>(infinity), high = static_cast<Lane>(-infinity), least;
+  Lane low = static_cast<Lane>(infinity), high = static_cast<Lane>(-infinity);
   std::uint32_t lows = two_infinities, highs = two_infinities | two_signs;
   bool nonzero;         // no element so far was zero
   std::uint32_t signs;  // signs_of() tells how many
@@ -99,9 +99,20 @@ TENSOMETER_DEVICE void count(Lane v, const Part& part) {
   atomicAdd(part.counters + (truncated_pattern(v) >> part.shift), part.weight);
 }
 
-// Extremes of 16-bit types, signs, and the least magnitude, by upper halves: a magnitude that is small enough has none.
-template <class T>
-TENSOMETER_DEVICE void see_row(const Words (&words)[row_terms], std::uint32_t& least, Tally<T>& t) {
+// Whether to look for zeros by the bits that all magnitudes have in common: half an instruction for two halves, and not one as
+// for the least of them. But there are none too where some magnitudes are below 2 and some are not, as is usual around zero:
+// there the least is better, if it takes one instruction.
+template <bool centred>
+inline constexpr bool by_bits = !has_packed_extremes || !centred;
+
+// Whether one of some halves may be zero, of the least of their magnitudes, or of the bits in common.
+TENSOMETER_DEVICE bool may_be_zero(std::uint32_t halves) {
+  return (halves & 0x7fffu) == 0 || (halves & 0x7fff0000u) == 0;
+}
+
+// Extremes of 16-bit types, signs, and what may_be_zero() asks for, by upper halves: a magnitude that is small enough has none.
+template <class T, bool centred>
+TENSOMETER_DEVICE void see_row(const Words (&words)[row_terms], std::uint32_t& halves, Tally<T>& t) {
   constexpr unsigned pairs = Pack<T>::elements / 2;
 #pragma unroll
   for (unsigned term = 0; term < row_terms; term += 2) {
@@ -109,8 +120,10 @@ TENSOMETER_DEVICE void see_row(const Words (&words)[row_terms], std::uint32_t& l
     for (unsigned i = 0; i < pairs; ++i) {
       const std::uint32_t a = halves_of<T>(words[term], i), b = halves_of<T>(words[term + 1], i);
       t.signs += sign_bytes(a, b);
-      if constexpr (has_packed_extremes) {
-        least = lower_of_halves(lower_of_halves(least, sizes_of_halves(a)), sizes_of_halves(b));
+      if constexpr (by_bits<centred>) {
+        halves &= a & b;
+      } else {
+        halves = lower_of_halves(lower_of_halves(halves, sizes_of_halves(a)), sizes_of_halves(b));
       }
       if constexpr (Tally<T>::packed) {
         t.lows = lower_of_halves(lower_of_halves(t.lows, a), b);
@@ -131,7 +144,6 @@ TENSOMETER_DEVICE void add_row(const Words (&words)[row_terms], LaneOf<T> pivot,
       const Lane v = widen_fast(element_of<T>(words[term], e));
       if constexpr (counts) count(v, part);
       if constexpr (!Tally<T>::packed) t.low = lower(t.low, v), t.high = higher(t.high, v);
-      if constexpr (!has_packed_extremes) t.least = lower(t.least, std::fabs(v));
       d[term] = centred ? v : v - pivot;
       square[term] = d[term] * d[term];
       size[term] = std::fabs(v);
@@ -142,19 +154,56 @@ TENSOMETER_DEVICE void add_row(const Words (&words)[row_terms], LaneOf<T> pivot,
   }
 }
 
+// Of float64 without an instruction of float64, of which some devices have few.
+template <class T>
+TENSOMETER_DEVICE bool is_zero(const Words& words, unsigned i) {
+  if constexpr (sizeof(T) == 8) return (words.word[2 * i + 1] << 1 | words.word[2 * i]) == 0;
+  return widen_fast(element_of<T>(words, i)) == 0;
+}
+
+// Whether there is a zero among a thread's elements of so many terms.
+template <class T, unsigned terms>
+TENSOMETER_DEVICE bool holds_zero(const unsigned char* data) {
+  std::uint32_t least = two_infinities;
+  bool zero = false;
+#pragma unroll 1
+  for (unsigned term = 0; term < terms; ++term) {
+    const Words words = load_words(data + term * block_lanes * sizeof(T));
+    if constexpr (Tally<T>::packed) {
+#pragma unroll
+      for (const std::uint32_t word : words.word) least = lower_of_halves(least, sizes_of_halves(word));
+    } else {
+#pragma unroll
+      for (unsigned e = 0; e < Pack<T>::elements; ++e) zero |= is_zero<T>(words, e);
+    }
+  }
+  return zero || may_be_zero(least);
+}
+
+// How many rows the hot loop takes at a time: as many as there are registers for.
+template <class T, bool centred>
+TENSOMETER_DEVICE constexpr unsigned rows_at_once() {
+  if constexpr (sizeof(T) == 2) return !has_packed_extremes ? 4 : centred ? 1 : 2;
+  return sizeof(T) == sizeof(float) ? 2 : 1;
+}
+
 // The item's first element is read anew for every row, and where the rows end is told by where they are: with an address and a
 // number of rows the sums would not fit in registers.
+TENSOMETER_DEVICE const unsigned char* elements_at(const Shared& shared, std::uint32_t words) {
+  const unsigned char* data = *static_cast<const unsigned char* const volatile*>(&shared.data);
+  return data + std::uint64_t{words} * sizeof(Words);
+}
+
 template <class T, bool counts, bool centred>
 TENSOMETER_DEVICE void add_rows(const Shared& shared, const Part& part, Tally<T>& t) {
   constexpr std::uint32_t row = row_size * sizeof(T) / sizeof(Words);
-  constexpr unsigned at_once = sizeof(T) == sizeof(float) ? 2 : 1;  // rows: as many as there are registers for
+  constexpr unsigned at_once = rows_at_once<T, centred>();
   const auto pivot = static_cast<LaneOf<T>>(part.pivot);
   std::uint32_t at = part.first;
 #pragma unroll 1
   do {
-    const unsigned char* data = *static_cast<const unsigned char* const volatile*>(&shared.data);
-    data += std::uint64_t{at} * sizeof(Words);
-    std::uint32_t least = two_infinities;
+    const unsigned char* data = elements_at(shared, at);
+    std::uint32_t halves = by_bits<centred> ? ~0u : two_infinities;
 #pragma unroll
     for (unsigned k = 0; k < at_once; ++k) {
       Words words[row_terms];
@@ -162,10 +211,14 @@ TENSOMETER_DEVICE void add_rows(const Shared& shared, const Part& part, Tally<T>
       for (unsigned term = 0; term < row_terms; ++term) {
         words[term] = load_words(data + (k * row_terms + term) * block_lanes * sizeof(T));
       }
-      see_row<T>(words, least, t);
+      see_row<T, centred>(words, halves, t);
       add_row<T, counts, centred>(words, pivot, part, t);
     }
-    if constexpr (has_packed_extremes) t.nonzero &= (least & 0x7fffu) != 0 && (least & 0x7fff0000u) != 0;
+    if constexpr (!by_bits<centred>) {
+      t.nonzero &= !may_be_zero(halves);
+    } else if (__builtin_expect(t.nonzero && may_be_zero(halves), 0)) {
+      t.nonzero &= !holds_zero<T, at_once * row_terms>(elements_at(shared, at));  // they were read just now
+    }
     at += at_once * row;
   } while (at / row % lane_rows != 0);
 }
@@ -180,7 +233,7 @@ template <class T>
 TENSOMETER_DEVICE void add_part(const Shared& shared, const Part& part, Tally<T>& t) {
 #pragma unroll
   for (unsigned e = 0; e < Pack<T>::elements; ++e) t.sum[e] = t.squares[e] = t.magnitudes[e] = 0;
-  t.least = static_cast<LaneOf<T>>(infinity), t.nonzero = true, t.signs = 0;
+  t.nonzero = true, t.signs = 0;
   if constexpr (sizeof(LaneOf<T>) == 4) {
     if (counts_at_once<T>(part)) {
       add_rows<T, true, true>(shared, part, t);
@@ -238,12 +291,6 @@ TENSOMETER_DEVICE void widen_parts(const LaneOf<T> (&mine)[Pack<T>::elements], W
 }
 
 template <class T>
-TENSOMETER_DEVICE bool saw_zero(const Tally<T>& t) {
-  if constexpr (!has_packed_extremes) return t.least == 0;
-  return !t.nonzero;
-}
-
-template <class T>
 TENSOMETER_DEVICE void take_extremes(const Tally<T>& t, Seen& seen) {
   LaneOf<T> low = t.low, high = t.high;
   if constexpr (Tally<T>::packed) {
@@ -295,7 +342,7 @@ TENSOMETER_DEVICE void add_blocks(Shared& shared, Seen& seen) {
 #pragma unroll 1
   for (unsigned pass = 0; pass < Pack<T>::passes; ++pass) {
     add_part<T>(shared, part_of<T>(shared, pass), t);
-    if (saw_zero(t)) {
+    if (!t.nonzero) {
       recount<T>(shared.data + part_of<T>(shared, pass).first * sizeof(Words), seen);
     } else {
       seen.negatives += signs_of(t.signs);

@@ -206,6 +206,33 @@ TEST(special_values_at_every_place) {
   check.template operator()<double>(DType::k_float64);
 }
 
+// With a pivot a zero is told by the bits that its neighbours have in common: where all are near 3, on both sides of 2, or around
+// zero but seldom so.
+TEST(zeros_at_every_place_of_blocks_with_a_pivot) {
+  const auto check = [&]<class T>(DType dtype) {
+    std::vector<std::vector<T>> all;
+    std::vector<TensorView> views;
+    Random random(21);
+    for (const auto& [mean, spread] : {std::pair(3.0, 0.1), std::pair(-2.0, 0.3), std::pair(0.7, 0.8)}) {
+      for (const double special : {0.0, -0.0, 1e-30, mean}) {
+        for (std::uint32_t place = 0; place < block_size; place += check::quick() ? 1021 : 127) {
+          std::vector<T> elements;
+          for (std::uint32_t i = 0; i < block_size; ++i)
+            elements.push_back(of_double<T>(mean + spread * random.bell()));
+          elements[place] = of_double<T>(special);
+          all.push_back(std::move(elements));
+        }
+      }
+    }
+    for (const std::vector<T>& elements : all) views.push_back(vector_view(elements.data(), dtype, block_size));
+    check_views(views, everything(3), {}, "zeros beside a pivot");
+  };
+  check.template operator()<float>(DType::k_float32);
+  check.template operator()<bfloat16>(DType::k_bfloat16);
+  check.template operator()<float16>(DType::k_float16);
+  check.template operator()<double>(DType::k_float64);
+}
+
 // Every pattern of the types of two bytes, in blocks that hold a few of them each and in blocks of nothing else.
 TEST(all_patterns_of_two_bytes) {
   const auto check = []<class T>(DType dtype) {

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 _FUNCTION = re.compile(r"\.text\.(\S+):")
 _LABEL = re.compile(r"(\.L_x_\d+):")
-_INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
+_INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
 _GOAL = re.compile(r"`\((\.L_x_\d+)\)")
 _KERNEL = re.compile(
     r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -32,7 +32,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Loop:
-    """An innermost loop: its opcodes."""
+    """The opcodes of a loop along the shortest way through it, which goes around what is seldom needed."""
 
     opcodes: tuple[str, ...]
 
@@ -63,7 +63,7 @@ class Image:
 
     @cached_property
     def loops(self) -> list[Loop]:
-        """The innermost loops of the reducing kernel."""
+        """The loops of the reducing kernel."""
         return loops(self.text, "tensometer_reduce")
 
 
@@ -85,21 +85,40 @@ def compile_image(nvcc: str, architecture: int, folder: Path, sources: Path = RO
 
 
 def loops(text: str, function: str) -> list[Loop]:
-    """The innermost loops of a function: from where a branch goes back to, to that branch."""
+    """The loops of a function, each from where a branch goes back to, to that branch."""
     inside = False
     labels: dict[str, int] = {}
-    code: list[tuple[str, str]] = []
+    code: list[re.Match[str]] = []
     for line in text.splitlines():
         if match := _FUNCTION.match(line):
             inside = match[1] == function
         elif inside and (match := _LABEL.match(line)):
             labels[match[1]] = len(code)
         elif inside and (match := _INSTRUCTION.match(line)):
-            code.append((match[1], match[2]))
-    spans = [
-        (labels[goal[1]], end)
-        for end, (opcode, operands) in enumerate(code, 1)
-        if opcode.startswith("BRA") and (goal := _GOAL.search(operands)) and labels.get(goal[1], end) < end
-    ]
-    inner = [span for span in spans if not any(o != span and span[0] <= o[0] and o[1] <= span[1] for o in spans)]
-    return [Loop(tuple(opcode for opcode, _ in code[first:end])) for first, end in sorted(inner)]
+            code.append(match)
+    goals = {
+        at: labels[goal[1]]
+        for at, match in enumerate(code)
+        if match[2].startswith("BRA") and (goal := _GOAL.search(match[3])) and goal[1] in labels
+    }
+    ways = [shortest_way(code, goals, first, end) for end, first in sorted(goals.items()) if first <= end]
+    return [Loop(tuple(code[at][2] for at in way)) for way in ways if way]
+
+
+def shortest_way(code: list[re.Match[str]], goals: dict[int, int], first: int, end: int) -> list[int]:
+    """The fewest instructions that lead from one to another behind it, without a branch back; none: there is no way."""
+    before: dict[int, int] = {}
+    length = {first: 1}
+    for at in range(first, end):
+        if at not in length:
+            continue
+        ahead = [at + 1] if code[at][1] or code[at][2] not in ("BRA", "EXIT") else []
+        for to in [*ahead, goals.get(at, 0)]:
+            if at < to <= end and length.get(to, len(code)) > length[at] + 1:
+                length[to], before[to] = length[at] + 1, at
+    if end not in length:
+        return []
+    way = [end]
+    while way[-1] != first:
+        way.append(before[way[-1]])
+    return way[::-1]

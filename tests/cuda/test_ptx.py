@@ -144,6 +144,24 @@ def test_extremes_at_every_position(name: str, launcher: Launcher, rng: np.rando
     check_records(check(launcher, [Input(name, x)])[0], x)
 
 
+def with_a_pivot(x: Array) -> Array:
+    """The same with all but zeros on one side, small ones, large ones, and both in every third block."""
+    moved = np.abs(x)
+    for block, part in enumerate(np.split(moved, x.size // BLOCK)):
+        part[part != 0] = part[part != 0] / (8, 8, 2)[block % 3] + (0.25, 3, 1)[block % 3]
+    return moved
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_zeros_at_every_position_of_blocks_with_a_pivot(
+    name: str, launcher: Launcher, rng: np.random.Generator
+) -> None:
+    x = with_a_pivot(at_every_position(rng, name, 33))
+    found = check(launcher, [Input(name, x)])[0]
+    check_records(found, x)
+    assert all(record["zeros"] >= 2 for record in found.records)
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_nonfinite_at_every_position(name: str, launcher: Launcher, rng: np.random.Generator) -> None:
     blocks = 32 if name == "float32" else 16
@@ -168,7 +186,9 @@ def test_the_oldest_architecture(name: str, oldest: Launcher, rng: np.random.Gen
     x = at_every_position(rng, name, 4)
     y = at_every_position(rng, name, 4)
     y[::1000] = np.nan
-    check(oldest, [Input(name, x), Input(name, np.abs(x) + x.dtype.type(1)), Input(name, y)])
+    check(
+        oldest, [Input(name, x), Input(name, np.abs(x) + x.dtype.type(1)), Input(name, with_a_pivot(x)), Input(name, y)]
+    )
 
 
 @pytest.mark.parametrize("name", FAST)
