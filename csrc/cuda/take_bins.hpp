@@ -7,25 +7,30 @@
 
 namespace tensometer::cuda {
 
-// Where a lane's bin goes among the words of those of its warp. A run ends with the last lane, for no warp knows of another's.
-struct PlacedBin {
-  bool begins;                // a run
-  std::uint32_t words;        // of the bin
-  std::uint32_t before, all;  // words of lanes before this one, and of all
+// Whether a run begins with a lane's bin, if it is one of those that are filled. A run ends with the last lane, for no warp knows
+// of another's.
+TENSOMETER_DEVICE bool begins_run(unsigned filled, unsigned lane) {
+  return lane == 0 || (filled >> (lane - 1) & 1) == 0;
+}
+
+TENSOMETER_DEVICE std::uint32_t words_of_bin(std::uint64_t count, unsigned filled, unsigned lane) {
+  return count == 0 ? 0 : words_of(count) + (begins_run(filled, lane) ? run_words : 0);
+}
+
+// How many words the lanes before this one have, and all, of up to seven each.
+struct WordsOfWarp {
+  std::uint32_t before = 0, all = 0;
 };
 
-TENSOMETER_DEVICE PlacedBin place_bin(std::uint64_t count, unsigned lane) {
-  const unsigned filled = __ballot_sync(whole_warp, count != 0), below = (1u << lane) - 1;
-  PlacedBin placed{};
-  placed.begins = count != 0 && (lane == 0 || (filled >> (lane - 1) & 1) == 0);
-  placed.words = words_of(count) + (placed.begins ? run_words : 0);
+TENSOMETER_DEVICE WordsOfWarp add_words(std::uint32_t words, unsigned lane) {
+  WordsOfWarp sum;
 #pragma unroll
   for (unsigned bit = 0; bit < 3; ++bit) {
-    const unsigned lanes = __ballot_sync(whole_warp, (placed.words >> bit & 1) != 0);
-    placed.before += static_cast<std::uint32_t>(__popc(lanes & below)) << bit;
-    placed.all += static_cast<std::uint32_t>(__popc(lanes)) << bit;
+    const unsigned lanes = __ballot_sync(whole_warp, (words >> bit & 1) != 0);
+    sum.before += static_cast<std::uint32_t>(__popc(lanes & ((1u << lane) - 1))) << bit;
+    sum.all += static_cast<std::uint32_t>(__popc(lanes)) << bit;
   }
-  return placed;
+  return sum;
 }
 
 TENSOMETER_DEVICE void write_bin(BinWord* words, std::uint32_t bin, std::uint64_t count, bool begins) {
@@ -47,7 +52,10 @@ TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t siz
   const std::uint32_t share = size / finish_warps, begin = warp * share;
   std::uint32_t found = 0;
 #pragma unroll 1
-  for (std::uint32_t i = begin; i < begin + share; i += 32) found += place_bin(counters[i + lane], lane).words;
+  for (std::uint32_t i = begin; i < begin + share; i += 32) {
+    const std::uint64_t count = counters[i + lane];
+    found += words_of_bin(count, __ballot_sync(whole_warp, count != 0), lane);
+  }
   found = add_warp(found);
   if (lane == 0) shared.found[warp] = found;
   __syncthreads();
@@ -67,12 +75,14 @@ TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t siz
 #pragma unroll 1
   for (std::uint32_t i = begin; i < begin + share; i += 32) {
     const std::uint64_t count = counters[i + lane];
-    const PlacedBin placed = place_bin(count, lane);
+    const unsigned filled = __ballot_sync(whole_warp, count != 0);
+    if (filled == 0) continue;
+    const WordsOfWarp sum = add_words(words_of_bin(count, filled, lane), lane);
     if (count != 0) {
-      if (fits) write_bin(words + placed.before, i + lane, count, placed.begins);
+      if (fits) write_bin(words + sum.before, i + lane, count, begins_run(filled, lane));
       counters[i + lane] = 0;
     }
-    words += placed.all;
+    words += sum.all;
   }
 }
 
