@@ -76,13 +76,14 @@ TEST(launched_where_there_is_no_memory_is_an_error_of_one_submit) {
   CHECK(takes > 8, takes, " calls take memory");
   std::uint64_t refused = 0;
   for (std::uint64_t n = 1; n <= calls; ++n) {
+    if (check::quick() && n % 3 != 0) continue;
     fake::reset(check::text("late=40 error=2 fail_at=", n));
     const Outcome outcome = outcome_of(*tensors, *others, check::text("call ", n));
     CHECK(outcome.ended != (outcome.refused == 1), "no memory at call ", n);
     refused += outcome.refused;
     CHECK(outcome.ended || (count("contexts") == 0 && count("capture mode") == 0), "at call ", n);
   }
-  CHECK(refused == takes, refused, " of ", takes);
+  CHECK(check::quick() ? refused > 2 : refused == takes, refused, " of ", takes);
 }
 
 TEST(launched_sticky_errors_come_with_advice) {

@@ -156,7 +156,7 @@ def with_a_pivot(x: Array) -> Array:
 def test_zeros_at_every_position_of_blocks_with_a_pivot(
     name: str, launcher: Launcher, rng: np.random.Generator
 ) -> None:
-    x = with_a_pivot(at_every_position(rng, name, 33))
+    x = with_a_pivot(at_every_position(rng, name, 18))
     found = check(launcher, [Input(name, x)])[0]
     check_records(found, x)
     assert all(record["zeros"] >= 2 for record in found.records)
