@@ -147,13 +147,13 @@ cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launch
 	@$(FIND_NVCC) || { $(MAKE) --no-print-directory $(STAMPS)/nvcc; $(FIND_NVCC); }
 	$(call core_build,core,cuda_all,-Wno-unused-cli -DCMAKE_PREFIX_PATH="$$(dirname "$$($(FIND_NVCC))")/..")
 	@$(PY) tests/cuda/at_once.py \
+		'layer D: registers and instructions of every architecture' '$(PY) -m pytest -q tests/cuda/test_static.py' \
 		'layer A: the kernels emulated' 'build/core/cuda_tests $(CUDA_ARGS)' \
 		'layer A: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/cuda_tests --quick $(CUDA_ARGS)' \
 		'layer A: under ThreadSanitizer' \
 			'$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)' \
 		'layer C: the launcher over a driver that is a fake' 'build/core/launcher_tests $(CUDA_ARGS)' \
-		'layer C: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/launcher_tests --quick $(CUDA_ARGS)' \
-		'layer D: registers and instructions of every architecture' '$(PY) -m pytest -q tests/cuda/test_static.py'
+		'layer C: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/launcher_tests --quick $(CUDA_ARGS)'
 	$(call say,layer C: the Python package over it)
 	@$(PY) -m pytest -n $(JOBS) -q tests/cuda/test_cuda_*.py
 	$(call say,layer B: the PTX of the kernels interpreted)

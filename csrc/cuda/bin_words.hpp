@@ -23,10 +23,15 @@ TENSOMETER_BOTH constexpr std::uint32_t words_of(std::uint64_t count) {
   return count == 0 ? 0 : count >> group_bits == 0 ? 1 : count >> 2 * group_bits == 0 ? 2 : 3;
 }
 
-// Most words that so many elements take in so many bins. Most runs are of one bin, every second then being empty; a sampled
-// element is counted eight times, and behind a count's first word every other one stands for at least 2^15.
+// Bins of which one warp takes the counters: no run goes beyond them.
+inline constexpr std::uint32_t run_bins = 32;
+
+// Most words that so many elements take in so many bins, a multiple of run_bins. Most runs there are if every second bin is empty,
+// but for the last two of a warp; a sampled element is counted eight times, and behind a count's first word every other one stands
+// for at least 2^15.
 constexpr std::uint64_t most_words(std::uint64_t count, std::uint64_t bins) {
-  return std::min((1 + run_words) * count, bins + bins / 2) + std::min(2 * bins, 8 * count >> group_bits);
+  const std::uint64_t runs = bins / 2, filled = bins / 2 + bins / run_bins;
+  return std::min((1 + run_words) * count, filled + run_words * runs) + std::min(2 * bins, 8 * count >> group_bits);
 }
 
 // see(bin, count) of each, ascending.

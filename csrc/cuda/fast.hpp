@@ -99,11 +99,12 @@ TENSOMETER_DEVICE void count(Lane v, const Part& part) {
   atomicAdd(part.counters + (truncated_pattern(v) >> part.shift), part.weight);
 }
 
-// Whether to look for zeros by the bits that all magnitudes have in common: half an instruction for two halves, and not one as
-// for the least of them. But there are none too where some magnitudes are below 2 and some are not, as is usual around zero:
-// there the least is better, if it takes one instruction.
-template <bool centred>
-inline constexpr bool by_bits = !has_packed_extremes || !centred;
+// Whether to look for zeros by the bits that all magnitudes have in common: half an instruction for two halves, where the least of
+// them takes one, or four without an instruction for it. But magnitudes on both sides of 2, of float16 of less too, may have none
+// in common: then the elements are looked at, at an instruction each. So it is for what has a pivot, and most often one sign; not
+// for float32, of which half an instruction is little; and for all that has no other way.
+template <class T, bool centred>
+inline constexpr bool by_bits = !has_packed_extremes || (!centred && sizeof(T) != 4);
 
 // Whether one of some halves may be zero, of the least of their magnitudes, or of the bits in common.
 TENSOMETER_DEVICE bool may_be_zero(std::uint32_t halves) {
@@ -120,7 +121,7 @@ TENSOMETER_DEVICE void see_row(const Words (&words)[row_terms], std::uint32_t& h
     for (unsigned i = 0; i < pairs; ++i) {
       const std::uint32_t a = halves_of<T>(words[term], i), b = halves_of<T>(words[term + 1], i);
       t.signs += sign_bytes(a, b);
-      if constexpr (by_bits<centred>) {
+      if constexpr (by_bits<T, centred>) {
         halves &= a & b;
       } else {
         halves = lower_of_halves(lower_of_halves(halves, sizes_of_halves(a)), sizes_of_halves(b));
@@ -154,27 +155,32 @@ TENSOMETER_DEVICE void add_row(const Words (&words)[row_terms], LaneOf<T> pivot,
   }
 }
 
-// Of float64 without an instruction of float64, of which some devices have few.
+// Whether there is a zero among the elements of a load. Without instructions of float64, of which some devices have few.
 template <class T>
-TENSOMETER_DEVICE bool is_zero(const Words& words, unsigned i) {
-  if constexpr (sizeof(T) == 8) return (words.word[2 * i + 1] << 1 | words.word[2 * i]) == 0;
-  return widen_fast(element_of<T>(words, i)) == 0;
+TENSOMETER_DEVICE bool holds_zero(const Words& words) {
+  bool zero = false;
+#pragma unroll
+  for (unsigned i = 0; i < 4; ++i) {
+    if constexpr (sizeof(T) == 2) zero |= may_be_zero(words.word[i]);
+    if constexpr (sizeof(T) == 4) zero |= words.word[i] << 1 == 0;
+    if constexpr (sizeof(T) == 8) zero |= i % 2 != 0 && (words.word[i] << 1 | words.word[i - i % 2]) == 0;
+  }
+  return zero;
 }
 
-// Whether there is a zero among a thread's elements of so many terms.
+// The same of a thread's elements of so many terms.
 template <class T, unsigned terms>
 TENSOMETER_DEVICE bool holds_zero(const unsigned char* data) {
   std::uint32_t least = two_infinities;
   bool zero = false;
-#pragma unroll 1
+#pragma unroll 4
   for (unsigned term = 0; term < terms; ++term) {
     const Words words = load_words(data + term * block_lanes * sizeof(T));
     if constexpr (Tally<T>::packed) {
 #pragma unroll
       for (const std::uint32_t word : words.word) least = lower_of_halves(least, sizes_of_halves(word));
     } else {
-#pragma unroll
-      for (unsigned e = 0; e < Pack<T>::elements; ++e) zero |= is_zero<T>(words, e);
+      zero |= holds_zero<T>(words);
     }
   }
   return zero || may_be_zero(least);
@@ -203,7 +209,7 @@ TENSOMETER_DEVICE void add_rows(const Shared& shared, const Part& part, Tally<T>
 #pragma unroll 1
   do {
     const unsigned char* data = elements_at(shared, at);
-    std::uint32_t halves = by_bits<centred> ? ~0u : two_infinities;
+    std::uint32_t halves = by_bits<T, centred> ? ~0u : two_infinities;
 #pragma unroll
     for (unsigned k = 0; k < at_once; ++k) {
       Words words[row_terms];
@@ -214,10 +220,10 @@ TENSOMETER_DEVICE void add_rows(const Shared& shared, const Part& part, Tally<T>
       see_row<T, centred>(words, halves, t);
       add_row<T, counts, centred>(words, pivot, part, t);
     }
-    if constexpr (!by_bits<centred>) {
+    if constexpr (!by_bits<T, centred>) {
       t.nonzero &= !may_be_zero(halves);
     } else if (__builtin_expect(t.nonzero && may_be_zero(halves), 0)) {
-      t.nonzero &= !holds_zero<T, at_once * row_terms>(elements_at(shared, at));  // they were read just now
+      t.nonzero = !holds_zero<T, at_once * row_terms>(elements_at(shared, at));  // they were read just now
     }
     at += at_once * row;
   } while (at / row % lane_rows != 0);

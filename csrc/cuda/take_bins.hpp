@@ -10,14 +10,14 @@ namespace tensometer::cuda {
 // Whether a run begins with a lane's bin, if it is one of those that are filled. A run ends with the last lane, for no warp knows
 // of another's.
 TENSOMETER_DEVICE bool begins_run(unsigned filled, unsigned lane) {
-  return lane == 0 || (filled >> (lane - 1) & 1) == 0;
+  return lane % run_bins == 0 || (filled >> (lane - 1) & 1) == 0;
 }
 
 TENSOMETER_DEVICE std::uint32_t words_of_bin(std::uint64_t count, unsigned filled, unsigned lane) {
   return count == 0 ? 0 : words_of(count) + (begins_run(filled, lane) ? run_words : 0);
 }
 
-// How many words the lanes before this one have, and all, of up to seven each.
+// How many words the lanes before this one have, and all, of at most seven each.
 struct WordsOfWarp {
   std::uint32_t before = 0, all = 0;
 };
@@ -44,7 +44,8 @@ TENSOMETER_DEVICE void write_bin(BinWord* words, std::uint32_t bin, std::uint64_
 }
 
 // The counters that are not zero, and zeros in their place. bytes: whether they are of a one-byte type. Each warp takes a part of
-// them, 32 at a time, once to know how many words there are and once to write them.
+// them, 32 at a time, once to know how many words there are and once to write them. Without room there are none: then they are
+// said to begin where there is no room.
 template <class Result>
 TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t size, bool bytes,
                                  const OutputOf<Result>& output, Result& result, FinishShared& shared) {
@@ -66,12 +67,14 @@ TENSOMETER_DEVICE void take_bins(unsigned long long* counters, std::uint32_t siz
   }
   if (threadIdx.x == 0) {
     auto* used = reinterpret_cast<unsigned long long*>(output.used) + (bytes ? 1 : 0);
-    shared.first = (bytes ? 0 : output.bytes_room) + atomicAdd(used, static_cast<unsigned long long>(all));
-    result.first_word = shared.first, result.words = all;
+    const std::uint64_t first = (bytes ? 0 : output.bytes_room) + atomicAdd(used, static_cast<unsigned long long>(all));
+    const bool fits = first + all <= (bytes ? output.bytes_room : output.room);
+    shared.first = result.first_word = fits ? first : output.room;
+    result.words = all;
   }
   __syncthreads();
-  const bool fits = shared.first + all <= output.room;
-  BinWord* words = output.words + shared.first + before;
+  const bool fits = shared.first != output.room;
+  BinWord* words = output.words + shared.first + (fits ? before : 0);
 #pragma unroll 1
   for (std::uint32_t i = begin; i < begin + share; i += 32) {
     const std::uint64_t count = counters[i + lane];

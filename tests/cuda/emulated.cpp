@@ -7,8 +7,6 @@
 namespace tensometer::cuda {
 namespace {
 
-constexpr std::uint64_t most_words_a_bin = 5;
-
 // What the kernels leave of a plan of tensors or pieces.
 struct Left {
   std::vector<Result> results;
@@ -19,20 +17,30 @@ struct Left {
   }
 };
 
+// Room for the words of all tensors of one-byte types, or of all others, as the launcher makes it.
+std::uint64_t room_of(const Plan& all, bool bytes) {
+  std::uint64_t room = 0, count = 0;
+  for (auto tensor = all.tensors.rbegin(); tensor != all.tensors.rend(); ++tensor) {
+    count += tensor->count;
+    if (tensor->joined != 0) continue;
+    if (is_counted(*tensor) && is_bytes(*tensor) == bytes) room += most_words(count, counter_count(*tensor));
+    count = 0;
+  }
+  return room;
+}
+
 Left launch(const Plan& all, const Emulated& how) {
   std::vector<Summary> records(all.records);
   std::vector<unsigned long long> counters(all.counters);
   std::vector<std::uint64_t> hashes(all.tensors.size());
-  Left left{std::vector<Result>(all.tensors.size()), std::vector<BinWord>(most_words_a_bin * all.counters)};
+  const std::uint64_t bytes_room = room_of(all, true);
+  Left left{std::vector<Result>(all.tensors.size()), std::vector<BinWord>(bytes_room + room_of(all, false))};
   std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};
   emulation::launch(grid, [&] {
     tensometer_reduce(all.tensors.data(), all.items.data(), records.data(), counters.data(), hashes.data());
   });
-  std::uint64_t bytes_room = 0;
-  for (const Tensor& tensor : all.tensors)
-    bytes_room += is_bytes(tensor) && tensor.joined == 0 ? most_words_a_bin * byte_counters : 0;
   const Output output{left.results.data(), left.words.data(), used, left.words.size(), bytes_room};
   grid.blocks = static_cast<unsigned>(all.tensors.size()), grid.threads = finish_threads;
   grid.shared_bytes = sizeof(FinishShared);
@@ -77,7 +85,11 @@ std::vector<Compared> emulate_pairs(const std::vector<PairView>& views, const Op
   std::vector<PairPart> records(all.records);
   std::vector<unsigned long long> counters(all.counters);
   std::vector<PairFound> results(views.size());
-  std::vector<BinWord> words(most_words_a_bin * all.counters);
+  std::uint64_t room = 0;
+  for (const TensorPair& pair : all.pairs) {
+    if (is_counted(pair.tensors[0])) room += most_words(pair.tensors[0].count, counters_of(options.resolution));
+  }
+  std::vector<BinWord> words(room);
   std::uint64_t used[2] = {0, 0};
   emulation::Launch grid{static_cast<unsigned>(all.items.size()), reduce_threads, all.shared_bytes, how.schedule,
                          how.seed};

@@ -139,7 +139,7 @@ def try_layer(name: str, bugs: list[Bug], tree: Path, planted: bool) -> Outcome:
     layer = LAYERS[name]
     copy_sources(tree, bugs[0] if planted else None)
     if not layer.tests.endswith(".py"):
-        program = build(layer.tests, {bug.file for bug in bugs}, tree)
+        program = build(layer.tests, {bugs[0].file}, tree)  # without a bug all objects would be as they are
         words = sorted({word for bug in bugs for word in bug.tests.split()})
         return run([*layer.under, str(program), "--quick", *words], tree)
     chosen = " or ".join(sorted({f"({bug.tests})" for bug in bugs}))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCK, FOLD = 4096, 64
 REDUCE_THREADS, FINISH_THREADS = 256, 128
 SHARED_RESOLUTION = 3
-WORDS = 5  # that a bin takes at most
+WORDS = 5  # that a bin takes at most; how many all may take, emulation tries
 
 TENSOR = np.dtype(
     [("data", "u8"), ("count", "u8"), ("extent", "u8", 4), ("stride", "i8", 4)]

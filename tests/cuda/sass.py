@@ -30,11 +30,18 @@ class Resources:
     spills: int
 
 
+def is_load(opcode: str) -> bool:
+    """Whether it loads from memory that may be global."""
+    return re.match(r"LDG?(\.|$)", opcode) is not None
+
+
 @dataclass(frozen=True)
 class Loop:
-    """The opcodes of a loop along the shortest way through it, which goes around what is seldom needed."""
+    """The opcodes of a loop along the shortest way through it; those beside it; and the loops among these."""
 
     opcodes: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    inner: tuple["Loop", ...] = ()
 
     @cached_property
     def operations(self) -> Counter[str]:
@@ -42,14 +49,20 @@ class Loop:
         return Counter(opcode.split(".")[0] for opcode in self.opcodes)
 
     @property
-    def loads(self) -> list[str]:
-        """Loads of memory that may be global."""
-        return [opcode for opcode in self.opcodes if re.match(r"LDG?(\.|$)", opcode)]
+    def wide_loads(self) -> int:
+        """Loads of 16 bytes of memory that may be global."""
+        return sum(is_load(opcode) and ".128" in opcode for opcode in self.opcodes)
 
     @property
-    def wide_loads(self) -> int:
-        """Loads of 16 bytes."""
-        return sum(".128" in opcode for opcode in self.loads)
+    def narrow_loads(self) -> int:
+        """Others of such memory, beside the shortest way too."""
+        return sum(is_load(opcode) and ".128" not in opcode for opcode in self.opcodes + self.beside)
+
+    @property
+    def longest(self) -> int:
+        """Instructions where all loads are made once more, in inner loops if there are any."""
+        again = sum((self.wide_loads // loop.wide_loads - 1) * len(loop.opcodes) for loop in self.inner)
+        return len(self.opcodes) + len(self.beside) + again
 
 
 @dataclass(frozen=True)
@@ -101,8 +114,18 @@ def loops(text: str, function: str) -> list[Loop]:
         for at, match in enumerate(code)
         if match[2].startswith("BRA") and (goal := _GOAL.search(match[3])) and goal[1] in labels
     }
-    ways = [shortest_way(code, goals, first, end) for end, first in sorted(goals.items()) if first <= end]
-    return [Loop(tuple(code[at][2] for at in way)) for way in ways if way]
+    spans = [(first, end) for end, first in sorted(goals.items()) if first <= end]
+    ways = {span: way for span in spans if (way := shortest_way(code, goals, *span))}
+
+    def loop(span: tuple[int, int]) -> Loop:
+        way = ways[span]
+        beside = sorted({*range(span[0], span[1] + 1)} - {*way})
+        inner = [other for other in ways if other != span and {*range(other[0], other[1] + 1)} <= {*beside}]
+        return Loop(
+            tuple(code[at][2] for at in way), tuple(code[at][2] for at in beside), tuple(loop(each) for each in inner)
+        )
+
+    return [loop(span) for span in ways]
 
 
 def shortest_way(code: list[re.Match[str]], goals: dict[int, int], first: int, end: int) -> list[int]:

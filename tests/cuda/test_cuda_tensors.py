@@ -124,6 +124,21 @@ def test_a_large_tensor_comes_in_less_than_a_kilobyte(
     assert found == tensometer.summarize(x, histogram=True, resolution=3)
 
 
+def test_bins_that_lie_apart_have_room(fake: Driver) -> None:
+    """Every second one: as many words as there can be, of bytes, of a histogram beside them, and of pieces."""
+    apart = np.array([i for i in range(256) if i % 2 == 0 or i % 32 == 31], np.uint8)
+    patterns = np.array([i for i in range(4096) if i % 2 == 0 or i % 32 == 31], np.uint32) << 20
+    floats = patterns.view(np.float32)
+    table = [tensometer.summarize(x, histogram=True, resolution=3) for x in (apart, floats)]
+    both = tensometer.summarize_many([fake.array(apart), fake.array(floats)], histogram=True, resolution=3)
+    assert list(both) == table
+    assert tensometer.summarize(fake.array(floats), histogram=True, resolution=3) == table[1]
+    many = np.resize(apart, 2 * 4096)
+    accumulated = tensometer.Accumulator()
+    accumulated.update(fake.array(many))
+    assert accumulated.result() == tensometer.summarize(many)
+
+
 @pytest.mark.parametrize(("count", "submits"), [(600, 3), (2500, 8)])
 def test_fine_histograms_of_many_tensors_are_several_submits(
     fake: Driver, rng: np.random.Generator, count: int, submits: int

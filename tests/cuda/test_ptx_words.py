@@ -17,7 +17,6 @@ def test_words_tell_every_counter(one_in: int, ptx_text: str, ptx_layout: Layout
     """Of two tensors at once, one of them of bytes."""
     launcher = Launcher(ptx_layout, parse(ptx_text))
     memory, sizes = launcher.memory, (4096, 256)
-    memory.used = memory.window
     tensors = np.zeros(2, TENSOR)
     tensors["dtype"] = [ptx_layout.dtypes[name] for name in ("float32", "uint8")]
     tensors["histogram"], tensors["resolution"], tensors["first_counter"] = 1, 3, (0, sizes[0])

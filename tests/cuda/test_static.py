@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from nvcc import find
-from sass import ROOT, Image, Loop, compile_image
+from sass import ROOT, Image, Loop, compile_image, loops
 
 NVCC = find()
 pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc; make cuda-test installs one")
@@ -51,6 +51,19 @@ PER_ELEMENT_75 = PER_ELEMENT | {
     "float16 with a pivot": 9.0,
     "float16 with a pivot and a histogram": 13.0,
 }
+# The same where elements are looked at once more, because one may be zero.
+IN_DOUBT = {"bfloat16 with a pivot": 9.5, "float16 with a pivot": 9.5}
+IN_DOUBT_75 = {
+    "bfloat16": 10.5,
+    "bfloat16 with a histogram": 12.5,
+    "bfloat16 with a pivot": 11.5,
+    "float16": 10.5,
+    "float16 with a histogram": 12.5,
+    "float16 with a pivot": 11.5,
+    "float32": 11.5,
+    "float32 with a histogram": 13.5,
+    "float32 with a pivot": 12.5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +100,15 @@ def per_element(image: Image) -> dict[str, float]:
     return found
 
 
+def in_doubt(image: Image) -> dict[str, float]:
+    """The same of the longest way through a loop, if it has more than one."""
+    return {
+        name: loop.longest / loop.operations["FMUL"]
+        for loop in image.loops
+        if loop.beside and loop.operations["FMUL"] and (name := name_of(loop)) is not None
+    }
+
+
 def faults(image: Image) -> list[str]:
     """What is not as it should be."""
     said = []
@@ -99,7 +121,7 @@ def faults(image: Image) -> list[str]:
             said.append(f"{name}: {kernel.stack} bytes of stack, {kernel.spills} of spills")
     if re.search(r"\b(LDL|STL)\b", image.text):
         said.append("local memory")
-    if any(len(loop.loads) != loop.wide_loads for loop in image.loops if name_of(loop) is not None):
+    if any(loop.narrow_loads for loop in image.loops if name_of(loop) is not None):
         said.append("a load of less than 16 bytes in a main loop")
     wanted = PER_ELEMENT_75 if image.architecture == 75 else PER_ELEMENT
     try:
@@ -107,6 +129,10 @@ def faults(image: Image) -> list[str]:
     except KeyError as error:
         return [*said, f"no loop of {error}"]
     said += [f"no loop of {name}" for name in wanted if name not in found]
+    doubted, most = in_doubt(image), IN_DOUBT_75 if image.architecture == 75 else IN_DOUBT
+    said += [
+        f"{name}: {n:.2f} instructions an element, in doubt" for name, n in doubted.items() if n > most.get(name, 0)
+    ]
     said += [f"{name}: {n:.2f} instructions an element" for name, n in found.items() if n > wanted.get(name, 0)]
     return said
 
@@ -141,6 +167,37 @@ def plant(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
+
+
+TWO_WAYS = """
+.text.kernel:
+.L_x_1:
+        /*0000*/                   LDG.E.128.CONSTANT R4, [R2.64] ;
+        /*0010*/                   LDG.E.128.CONSTANT R8, [R2.64+0x40] ;
+        /*0020*/                   FMUL R4, R4, R4 ;
+        /*0030*/                   LOP3.LUT P0, RZ, R4, 0x7fff, RZ, 0xc0, !PT ;
+        /*0040*/               @P0 BRA `(.L_x_3) ;
+.L_x_2:
+        /*0050*/                   LDG.E.128.CONSTANT R4, [R2.64] ;
+        /*0060*/                   HMNMX2 R8, R8, |R4|, PT ;
+        /*0070*/               @P1 BRA `(.L_x_2) ;
+        /*0080*/                   MOV R1, R2 ;
+.L_x_3:
+        /*0090*/               @P2 BRA `(.L_x_1) ;
+        /*00a0*/                   EXIT ;
+"""
+
+
+def test_both_ways_through_a_loop_are_counted() -> None:
+    inner, main = sorted(loops(TWO_WAYS, "kernel"), key=lambda loop: len(loop.opcodes))
+    assert inner.opcodes == ("LDG.E.128.CONSTANT", "HMNMX2", "BRA")
+    assert [opcode.split(".")[0] for opcode in main.opcodes] == ["LDG", "LDG", "FMUL", "LOP3", "BRA", "BRA"]
+    assert (main.beside, main.inner) == ((*inner.opcodes, "MOV"), (inner,))
+    assert (main.wide_loads, main.narrow_loads, main.longest) == (2, 0, 6 + 4 + 3)
+    narrow = loops(
+        TWO_WAYS.replace("LDG.E.128.CONSTANT R4, [R2.64] ;\n        /*0060*/", "LDG.E R4, [R2] ;\n /*0060*/"), "kernel"
+    )
+    assert max(loop.narrow_loads for loop in narrow) == 1
 
 
 TEXT_FAULTS = {

@@ -74,20 +74,33 @@ TEST(words_of_bins_tell_every_counter) {
   }
 }
 
-TEST(words_of_bins_of_one_element_each) {
-  Counted apart{DType::k_float32, 3, std::vector<unsigned long long>(4096)}, together = apart;
-  for (std::size_t i = 0; i < 4096; i += 2) apart.counters[i] = 1;
-  for (std::size_t i = 0; i < 4096; ++i) together.counters[i] = 1;
-  const Taken taken = cuda::emulate_taking({apart, together}, 2 * 6144, 0, {});
-  CHECK(taken.results[0].words == most_words(apart) && taken.results[0].words == 6144, taken.results[0].words);
-  CHECK(taken.results[1].words == 4096 + 2 * 128, taken.results[1].words);  // a run a warp
+// As many as there can be: no bin more would begin a run.
+TEST(words_of_bins_that_lie_apart_are_the_most) {
+  for (const unsigned resolution : {0u, 3u, 6u}) {
+    for (const DType dtype : {DType::k_float32, DType::k_uint8}) {
+      Counted apart = counted(dtype, resolution, 1, 0);
+      const std::size_t size = apart.counters.size();
+      for (std::size_t i = 0; i < size; ++i) apart.counters[i] = i % 2 == 0 || i % 32 == 31;
+      const std::uint64_t room = most_words(apart);
+      CHECK(room == 49 * size / 32, room);
+      const Taken taken = cuda::emulate_taking({apart}, room, dtype == DType::k_uint8 ? room : 0, {});
+      CHECK(taken.results[0].words == room, taken.results[0].words, " of ", room);
+      CHECK(bins_of(words_of(taken, 0)) == bins_of(apart));
+    }
+  }
+}
+
+TEST(words_of_bins_side_by_side) {
+  Counted together{DType::k_float32, 3, std::vector<unsigned long long>(4096, 1)};
+  const Taken taken = cuda::emulate_taking({together}, most_words(together), 0, {});
+  CHECK(taken.results[0].words == 4096 + 2 * 128, taken.results[0].words);  // a run of 32 each
 }
 
 TEST(words_without_room_are_not_written) {
   const Counted one = counted(DType::k_float32, 3, 2, 1);
   const std::uint64_t wanted = cuda::emulate_taking({one}, most_words(one), 0, {}).results[0].words;
   const Taken taken = cuda::emulate_taking({one}, wanted - 1, 0, {});
-  CHECK(taken.results[0].words == wanted);  // more than there is room for
+  CHECK(taken.results[0].words == wanted && taken.results[0].first_word == wanted - 1);
   CHECK(std::all_of(taken.words.begin(), taken.words.end(), [](BinWord word) { return word == 0; }));
 }
 
