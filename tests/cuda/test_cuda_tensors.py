@@ -134,9 +134,8 @@ def test_bins_that_lie_apart_have_room(fake: Driver) -> None:
     assert list(both) == table
     assert tensometer.summarize(fake.array(floats), histogram=True, resolution=3) == table[1]
     many = np.resize(apart, 2 * 4096)
-    accumulated = tensometer.Accumulator()
-    accumulated.update(fake.array(many))
-    assert accumulated.result() == tensometer.summarize(many)
+    accumulated = tensometer.Accumulator().update(fake.array(many))
+    assert accumulated.summary() == tensometer.Accumulator().update(many).summary()
 
 
 @pytest.mark.parametrize(("count", "submits"), [(600, 3), (2500, 8)])
