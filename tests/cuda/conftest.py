@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fake_cuda
 import nvcc
 import pytest
 from ptx_launch import Layout, compile_ptx, layout
 from tensometer.store import Record, RunWriter
-from torch_stand_in import LatePendings, install
+
+if TYPE_CHECKING:
+    from torch_stand_in import LatePendings  # needs torch, which takes longer to import than some tests do
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +51,8 @@ def fake(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_c
 
 @pytest.fixture
 def device(fake: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cuda.Driver]:
+    from torch_stand_in import install
+
     monkeypatch.setenv("TENSOMETER_FAKE", "adopt=1")
     fake.reset()
     install(fake, monkeypatch)
@@ -59,9 +64,10 @@ def device(fake: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.fixture
-def late(device: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> LatePendings:
+def late(device: fake_cuda.Driver, monkeypatch: pytest.MonkeyPatch) -> "LatePendings":
     """Results come when the test releases them."""
     from tensometer.capture import batches
+    from torch_stand_in import LatePendings
 
     pendings = LatePendings(batches.try_summarize)
     monkeypatch.setattr(batches, "try_summarize", pendings)
