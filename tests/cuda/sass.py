@@ -1,4 +1,4 @@
-"""What nvcc makes of the kernels for one architecture: resources, and the machine's instructions, loop by loop."""
+"""What nvcc has made of the kernels for an architecture: resources, and the machine's instructions, loop by loop."""
 
 import re
 import subprocess
@@ -14,11 +14,7 @@ _FUNCTION = re.compile(r"\.text\.(\S+):")
 _LABEL = re.compile(r"(\.L_x_\d+):")
 _INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
 _GOAL = re.compile(r"`\((\.L_x_\d+)\)")
-_KERNEL = re.compile(
-    r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
-    r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers",
-    re.DOTALL,
-)
+_RESOURCES = re.compile(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)")
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,6 @@ class Resources:
 
     registers: int
     stack: int
-    spills: int
 
 
 def is_load(opcode: str) -> bool:
@@ -67,11 +62,10 @@ class Loop:
 
 @dataclass(frozen=True)
 class Image:
-    """The kernels of one architecture, as bytes and as instructions."""
+    """The kernels of one architecture."""
 
     architecture: int
     resources: dict[str, Resources]
-    cubin: bytes
     text: str
 
     @cached_property
@@ -80,21 +74,26 @@ class Image:
         return loops(self.text, "tensometer_reduce")
 
 
-def compile_image(nvcc: str, architecture: int, folder: Path, sources: Path = ROOT / "csrc") -> Image:
-    """Compiles the kernels as they are shipped, and disassembles them."""
-    cubin = folder / f"{architecture}.cubin"
-    flags = ["-std=c++20", "--fmad=false", "--expt-relaxed-constexpr", "-O3", f"-arch=sm_{architecture}"]
-    command = [nvcc, *flags, "-cubin", "-Xptxas", "-v", f"-I{sources}", "-o", cubin, sources / "cuda" / "kernels.cu"]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    resources = {
-        match["name"]: Resources(
-            int(match["registers"]), int(match["stack"]), int(match["stores"]) + int(match["loads"])
-        )
-        for match in _KERNEL.finditer(ran.stderr)
-    }
-    tool = next(file for file in files("nvidia-cuda-nvdisasm") or () if file.name == "nvdisasm").locate()
-    text = subprocess.run([str(tool), "-c", cubin], check=True, capture_output=True, text=True).stdout
-    return Image(architecture, resources, cubin.read_bytes(), text)
+def tool(name: str, *arguments: Path | str, folder: Path) -> str:
+    """What a program says that comes in a package of its own."""
+    path = next(file for file in files(f"nvidia-cuda-{name}") or () if file.name == name).locate()
+    return subprocess.run([str(path), *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def read_images(container: Path, folder: Path) -> dict[int, Image]:
+    """The images in a file of nvcc's, by their architectures; they are put into an empty folder."""
+    tool("cuobjdump", "-xelf", "all", container, folder=folder)
+    images = {}
+    for cubin in folder.glob("*.cubin"):
+        architecture = int(re.findall(r"sm_(\d+)", cubin.name)[-1])
+        resources = {
+            name: Resources(int(registers), int(stack))
+            for name, registers, stack in _RESOURCES.findall(
+                tool("cuobjdump", "--dump-resource-usage", cubin, folder=folder)
+            )
+        }
+        images[architecture] = Image(architecture, resources, tool("nvdisasm", "-c", cubin, folder=folder))
+    return images
 
 
 def loops(text: str, function: str) -> list[Loop]:
