@@ -17,6 +17,8 @@ AARCH64_GXX ?= aarch64-linux-gnu-g++
 PYTEST_ARGS ?=
 # Processes of pytest, each of which may take 4 GB.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
+# Of each of two that run at once.
+HALF = $(shell echo $$((($(JOBS) + 1) / 2)))
 BENCH_ARGS ?=
 # Under QEMU's user mode and ThreadSanitizer the child of a process with threads cannot start threads of its own; everything
 # else of the core runs there.
@@ -153,11 +155,9 @@ cuda-test: $(STAMPS)/package $(STAMPS)/dev  ## the CUDA kernels and their launch
 		'layer A: under ThreadSanitizer' \
 			'$(TSAN) build/core/tsan/cuda_tests --quick any_order scaled together $(CUDA_ARGS)' \
 		'layer C: the launcher over a driver that is a fake' 'build/core/launcher_tests $(CUDA_ARGS)' \
-		'layer C: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/launcher_tests --quick $(CUDA_ARGS)'
-	$(call say,layer C: the Python package over it)
-	@$(PY) -m pytest -n $(JOBS) -q tests/cuda/test_cuda_*.py
-	$(call say,layer B: the PTX of the kernels interpreted)
-	@$(PY) -m pytest -n $(JOBS) -q tests/cuda/test_ptx*.py
+		'layer C: under AddressSanitizer and UndefinedBehaviorSanitizer' 'build/core/asan/launcher_tests --quick $(CUDA_ARGS)' \
+		'layer C: the Python package over it' '$(PY) -m pytest -n $(HALF) -q tests/cuda/test_cuda_*.py' \
+		'layer B: the PTX of the kernels interpreted' '$(PY) -m pytest -n $(HALF) -q tests/cuda/test_ptx*.py'
 	$(call say,planted bugs: each is found by the layer that must)
 	@$(PY) -m pytest -v tests/cuda/test_planted.py
 
