@@ -100,9 +100,10 @@ TENSOMETER_DEVICE void count(Lane v, const Part& part) {
 }
 
 // Whether to look for zeros by the bits that all magnitudes have in common: half an instruction for two halves, where the least of
-// them takes one, or four without an instruction for it. But magnitudes on both sides of 2, of float16 of less too, may have none
-// in common: then the elements are looked at, at an instruction each. So it is for what has a pivot, and most often one sign; not
-// for float32, of which half an instruction is little; and for all that has no other way.
+// them takes one, or four where there is no instruction for it. But magnitudes on both sides of 2, of float16 of smaller powers of
+// two as well, may have none in common: then the elements are looked at, for one to five instructions each. So it is for 16-bit
+// types with a pivot, which most often have one sign; for all of float64, whose sums take longer than either, because ptxas spills
+// registers on sm_86 and 89 if it is not; and where there is no other way.
 template <class T, bool centred>
 inline constexpr bool by_bits = !has_packed_extremes || (!centred && sizeof(T) != 4);
 

@@ -55,8 +55,9 @@ class Loop:
 
     @property
     def longest(self) -> int:
-        """Instructions where all loads are made once more, in inner loops if there are any."""
-        again = sum((self.wide_loads // loop.wide_loads - 1) * len(loop.opcodes) for loop in self.inner)
+        """Instructions where all loads are made once more, by inner loops if any load."""
+        loading = [loop for loop in self.inner if loop.wide_loads]
+        again = sum((self.wide_loads // loop.wide_loads - 1) * len(loop.opcodes) for loop in loading)
         return len(self.opcodes) + len(self.beside) + again
 
 

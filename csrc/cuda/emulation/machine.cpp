@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/emulation/fiber.hpp"
+#include "hash.hpp"
 
 #if defined(TENSOMETER_UNDER_TSAN)
 #include <sanitizer/tsan_interface.h>
@@ -32,19 +33,14 @@ struct Thread {
 
 thread_local Thread* running = nullptr;
 
-// SplitMix64 (Steele, Lea, Flood 2014): a tenth of what the standard engines take.
+// SplitMix64, for an order is drawn between any two meetings.
 class Random {
  public:
   using result_type = std::uint64_t;
   explicit Random(std::uint64_t seed) : state_(seed) {}
   static constexpr result_type min() { return 0; }
   static constexpr result_type max() { return ~result_type{0}; }
-  result_type operator()() {
-    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-  }
+  result_type operator()() { return mix(state_ += golden); }
 
  private:
   std::uint64_t state_;
