@@ -19,7 +19,7 @@ inline constexpr unsigned group_bits = 15;
 inline constexpr std::uint32_t group_mask = (1u << group_bits) - 1, run_words = 2;
 
 // How many words a count takes. A tensor has at most 2^40 elements (plan.cpp), and none is counted more than eight times.
-TENSOMETER_BOTH constexpr std::uint32_t words_of(std::uint64_t count) {
+TENSOMETER_BOTH constexpr std::uint32_t words_of_count(std::uint64_t count) {
   return count == 0 ? 0 : count >> group_bits == 0 ? 1 : count >> 2 * group_bits == 0 ? 2 : 3;
 }
 

@@ -14,7 +14,7 @@ TENSOMETER_DEVICE bool begins_run(unsigned filled, unsigned lane) {
 }
 
 TENSOMETER_DEVICE std::uint32_t words_of_bin(std::uint64_t count, unsigned filled, unsigned lane) {
-  return count == 0 ? 0 : words_of(count) + (begins_run(filled, lane) ? run_words : 0);
+  return count == 0 ? 0 : words_of_count(count) + (begins_run(filled, lane) ? run_words : 0);
 }
 
 // How many words the lanes before this one have, and all, of at most seven each.
